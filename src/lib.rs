@@ -1,0 +1,5 @@
+//! Crossdock: a userspace packet-switching engine for container networks.
+//!
+//! This crate is the facade: the engine under one name, and what the command `xdock` is made of.
+
+pub use crossdock_engine as engine;
