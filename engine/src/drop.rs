@@ -1,0 +1,76 @@
+//! Why a frame went no further: one list, which is the counter list, the command's output, the metric
+//! label and the oracle of the tests.
+
+/// Declares the reasons once: variant, name and sentence cannot drift apart.
+macro_rules! drop_reasons {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $meaning:literal;)*) => {
+        /// Why a frame was dropped.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum DropReason { $(#[doc = $meaning] $variant,)* }
+
+        impl DropReason {
+            /// Every reason, in the order of [`DropReason::index`].
+            pub const ALL: &[DropReason] = &[$(DropReason::$variant,)*];
+
+            /// The snake_case name: JSON key, metric label.
+            pub const fn name(self) -> &'static str {
+                match self { $(DropReason::$variant => $name,)* }
+            }
+
+            /// One sentence for people.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(DropReason::$variant => $meaning,)* }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    Runt = "runt", "shorter than an Ethernet header (14 bytes)";
+    BadVnetHeader = "bad_vnet_header", "the sender's offload request (virtio-net header) does not fit the frame";
+    SourceInvalid = "source_invalid", "the source MAC is a group address or all zero";
+    SourceOwn = "source_own", "the source MAC is the bridge domain's own address";
+    Reserved = "reserved", "sent to a link-local group (01:80:c2:00:00:0x) that a bridge never forwards";
+    SamePort = "same_port", "the destination was learned on the port the frame came from";
+    Isolated = "isolated", "both ports are isolated from each other";
+    MacFlapping = "mac_flapping", "the source MAC jumps between ports faster than a host can move: a loop outside, or an address used twice";
+    StormBroadcast = "storm_broadcast", "above the port's cap on broadcast frames";
+    StormMulticast = "storm_multicast", "above the port's cap on multicast frames";
+    StormUnknown = "storm_unknown", "above the port's cap on unicast frames to unknown destinations";
+    NoEgress = "no_egress", "the domain has no other port that is up";
+    NoDomain = "no_domain", "the ingress port belongs to no bridge domain";
+    TooBig = "too_big", "longer than the egress port's MTU allows";
+    PortDown = "port_down", "the egress port is down or gone";
+    TxFull = "tx_full", "the egress port's queue is full: the receiver does not keep up";
+    TxError = "tx_error", "the kernel refused the frame at the egress port";
+    PoolEmpty = "pool_empty", "no free frame memory for a copy or a received frame";
+    Malformed = "malformed", "a header is truncated or contradicts itself";
+    Denied = "denied", "refused by a stage that the embedding program added";
+}
+
+impl DropReason {
+    /// How many reasons there are.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// Position in a counter array.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_are_unique_snake_case_and_indexed() {
+        let names: HashSet<_> = DropReason::ALL.iter().map(|r| r.name()).collect();
+        assert_eq!(names.len(), DropReason::COUNT);
+        for (i, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(reason.index(), i);
+            assert!(reason.name().bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+        }
+    }
+}

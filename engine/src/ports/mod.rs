@@ -1,0 +1,109 @@
+//! Where frames come from and go to.
+//!
+//! # Life of a port
+//!
+//! 1. A [`Port`] is built: a description with the resources it needs already checked, movable between threads.
+//! 2. [`Port::open`] consumes it and gives one [`Queue`] per worker, or fewer where the port has fewer.
+//! 3. Each queue belongs to one worker, which calls `receive` and `transmit` in its poll loop and sleeps on `fd`.
+//! 4. An error from either call says that the port is gone for good: the worker drops the queue and reports it.
+//!
+//! Frames and counters are lent to every call as [`Io`], so a queue shares nothing and needs no lock.
+
+use crate::drop::DropReason;
+use crate::frame::{Arena, Batch, Frame, Pool};
+use crate::stats::PortCounters;
+use crate::wire::Mac;
+use std::io;
+use std::os::fd::BorrowedFd;
+
+/// What a port can carry, told to the rest of the world (`show ports`) and to the engine's MTU check.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caps {
+    /// Largest IP packet, in bytes: a frame may be 14 longer (22 with two VLAN tags).
+    pub mtu: u16,
+    /// The MAC of the interface at the other end, where it is known.
+    pub mac: Option<Mac>,
+    /// Frames may carry partial checksums.
+    pub csum: bool,
+    /// Frames may be TCP super-frames.
+    pub tso: bool,
+    /// Frames may be UDP super-frames.
+    pub uso: bool,
+    /// Super-frames may be inside a UDP tunnel.
+    pub tunnel: bool,
+}
+
+/// A place frames come from and go to. Opened once, into at most one queue per worker.
+pub trait Port: Send {
+    /// The name people call it by.
+    fn name(&self) -> &str;
+
+    /// The kind, as in the configuration: `tap`, `channel`, ...
+    fn kind(&self) -> &'static str;
+
+    /// What it can carry.
+    fn caps(&self) -> Caps;
+
+    /// Opens it. `arena` is the frame memory, for ports that register it with the kernel.
+    ///
+    /// # Errors
+    /// Whatever the kernel says, with the thing that failed named in the message.
+    fn open(self: Box<Self>, arena: &Arena) -> io::Result<Vec<Box<dyn Queue>>>;
+}
+
+/// One worker's end of a port. Never shared.
+pub trait Queue: Send {
+    /// Moves waiting frames into `batch`, never blocking, until it is full or nothing waits. A queue may stop earlier
+    /// to keep super-frames in cache. Frames that are malformed are dropped here, by name.
+    ///
+    /// # Errors
+    /// The port is gone; it will never work again.
+    fn receive(&mut self, io: &mut Io<'_>, batch: &mut Batch) -> io::Result<()>;
+
+    /// Takes every frame out of `batch`: each is sent ([`Io::sent`]) or dropped by name ([`Io::discard`]).
+    ///
+    /// # Errors
+    /// The port is gone; it will never work again. The batch is empty all the same.
+    fn transmit(&mut self, io: &mut Io<'_>, batch: &mut Batch) -> io::Result<()>;
+
+    /// What to sleep on until frames wait; `None` for a port that wakes the worker by other means.
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// Whether frames can pass now (interface up). Asked about once a second.
+    fn is_up(&mut self) -> bool {
+        true
+    }
+}
+
+/// What a worker lends to a queue for one call.
+pub struct Io<'a> {
+    /// The worker's frames.
+    pub pool: &'a mut Pool,
+    /// The port's counters.
+    pub count: &'a PortCounters,
+}
+
+impl Io<'_> {
+    /// Counts a frame as sent and frees its memory: for ports that copy.
+    #[inline]
+    pub fn sent(&mut self, frame: Frame) {
+        self.handed_over(frame.len());
+        self.pool.free(frame);
+    }
+
+    /// Counts a frame of `len` bytes as sent whose memory went along.
+    #[inline]
+    pub fn handed_over(&mut self, len: usize) {
+        self.count.tx_frames.add(1);
+        self.count.tx_bytes.add(len as u64);
+    }
+
+    /// Counts a frame as dropped and frees its memory.
+    #[inline]
+    pub fn discard(&mut self, frame: Frame, reason: DropReason) {
+        self.count.drop(reason);
+        self.pool.free(frame);
+    }
+}

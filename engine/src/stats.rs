@@ -1,0 +1,93 @@
+//! Counters that one thread writes and any thread reads.
+//!
+//! Every counter has a single writer (the worker that owns the port's queue), so an update is a plain
+//! load, add and store: no atomic read-modify-write, no lock. Readers see each counter whole, but not a
+//! consistent cut across counters.
+
+use crate::drop::DropReason;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+/// A monotonic counter with one writer.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. Only the owning worker may call this: a second writer would lose updates.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// Replaces the value: for gauges such as a table's size.
+    #[inline]
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
+    /// The current value.
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// What happened at one port, seen by one worker. Lengths are Ethernet frames without FCS.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct PortCounters {
+    /// Frames taken from the port. A super-frame counts once.
+    pub rx_frames: Counter,
+    /// Bytes of those frames.
+    pub rx_bytes: Counter,
+    /// Frames the port accepted.
+    pub tx_frames: Counter,
+    /// Bytes of those frames.
+    pub tx_bytes: Counter,
+    /// Frames made by the engine because of frames from this port: copies of a flood, replies.
+    pub generated: Counter,
+    /// Drops by [`DropReason::index`]: at ingress for the pipeline's reasons, at egress for the port's own.
+    pub drops: [Counter; DropReason::COUNT],
+    /// False while the port cannot carry frames (interface down, namespace gone).
+    pub up: AtomicBool,
+}
+
+impl PortCounters {
+    /// Counts one dropped frame.
+    #[inline]
+    pub fn drop(&self, reason: DropReason) {
+        self.drops[reason.index()].add(1);
+    }
+
+    /// All drops of this port.
+    pub fn dropped(&self) -> u64 {
+        self.drops.iter().map(Counter::get).sum()
+    }
+}
+
+/// What one worker did. Times are in ticks of [`crate::clock::ticks`].
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct WorkerCounters {
+    /// Rounds over all queues that found at least one frame.
+    pub batches: Counter,
+    /// Frames received.
+    pub frames: Counter,
+    /// Frames made by the engine.
+    pub generated: Counter,
+    /// Frames handed to a port.
+    pub sent: Counter,
+    /// Frames dropped, for whatever reason.
+    pub dropped: Counter,
+    /// Ticks spent in rounds that found work.
+    pub busy_ticks: Counter,
+    /// Ticks since the worker began.
+    pub total_ticks: Counter,
+    /// Entries of the flow cache that were ever filled.
+    pub flow_entries: Counter,
+    /// Frames that missed the flow cache.
+    pub misses: Counter,
+    /// Free frames of both size classes in this worker's pool.
+    pub pool_free: Counter,
+    /// MAC addresses that moved to another port.
+    pub moves: Counter,
+}
