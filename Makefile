@@ -1,0 +1,58 @@
+# Everything one does with Crossdock, one target each. `make help` lists them.
+#
+# Compiling never runs as root. What needs root (the demo, the namespace tests, the benches between namespaces) is started
+# with sudo unless make runs as root already.
+
+CARGO      ?= cargo
+BOOTSTRAP  ?= scripts/bootstrap.sh
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+SUDO       := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+# Cargo builds as the user, and starts the finished test or bench through this.
+AS_ROOT    := $(if $(SUDO),--config "target.'cfg(unix)'.runner = 'sudo -E'")
+
+.DEFAULT_GOAL := help
+.PHONY: help bootstrap bootstrap-bench build demo test test-unit test-namespaces lint check deny bench clean
+
+help: ## Print this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
+	while IFS='|' read -r target what; do printf '  %-16s %s\n' "$$target" "$$what"; done
+
+bootstrap: ## Install the Debian packages that are missing
+	@$(BOOTSTRAP)
+
+bootstrap-bench:
+	@$(BOOTSTRAP) bench
+
+build: bootstrap ## Build the release binary, target/release/xdock
+	$(CARGO) build --release
+
+demo: build ## Switch real traffic between namespaces, show it, clean up (root)
+	$(SUDO) $(TARGET_DIR)/release/xdock demo
+
+test: test-unit test-namespaces ## All tests: in memory first, then in network namespaces (root)
+
+test-unit: bootstrap ## Unit, property and documentation tests; no privileges needed
+	$(CARGO) test --workspace --exclude crossdock
+	$(CARGO) test --package crossdock --lib --bins
+	$(CARGO) test --package crossdock --doc
+
+test-namespaces: bootstrap ## Real traffic through namespaces: tests/10_*.rs, tests/20_*.rs, ... (root)
+	@$(if $(SUDO),echo 'The namespace tests need root: cargo builds them as you and sudo runs them.')
+	$(CARGO) $(AS_ROOT) test --package crossdock --test '[0-9]*' --no-fail-fast -- --test-threads=1
+
+lint: bootstrap ## Formatting, clippy and documentation, warnings as errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps
+
+check: lint test ## What CI runs
+
+deny: ## Licences, advisories and sources of the dependencies (cargo-deny)
+	$(CARGO) deny check
+
+bench: bootstrap-bench ## Ticks per frame in memory, then the load test against other switches (root)
+	$(CARGO) bench --bench memory
+	$(CARGO) $(AS_ROOT) bench --bench peers -- --halt-poll
+
+clean: ## Remove what was built
+	$(CARGO) clean
