@@ -6,6 +6,7 @@ macro_rules! drop_reasons {
     ($($(#[$doc:meta])* $variant:ident = $name:literal, $meaning:literal;)*) => {
         /// Why a frame was dropped.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(zerocopy::FromZeros, zerocopy::Immutable, zerocopy::KnownLayout)]
         #[repr(u8)]
         pub enum DropReason { $(#[doc = $meaning] $variant,)* }
 

@@ -22,6 +22,7 @@
 //! the arena then keeps its mapping for the life of the process, so that no pointer ever dangles.
 #![expect(unsafe_code, reason = "frame memory: raw chunks of one mapping")]
 
+use crate::memory::Mapping;
 use crossbeam::queue::ArrayQueue;
 use std::io;
 use std::mem::ManuallyDrop;
@@ -272,7 +273,7 @@ impl Arena {
     pub fn new(small: usize, supers: usize) -> io::Result<Arena> {
         let (small, supers) = (round(small), round(supers));
         let map = Mapping::new(small * SMALL + supers * SUPER)?;
-        let start = map.start;
+        let start = map.start();
         // SAFETY: the super chunks follow the small ones inside the mapping.
         let super_start = unsafe { start.add(small * SMALL) };
         let depots = (Depot::new(start, SMALL, small), Depot::new(super_start, SUPER, supers));
@@ -486,6 +487,11 @@ impl Batch {
         self.frames.drain(..)
     }
 
+    /// Takes one frame out; those behind it move up.
+    pub fn remove(&mut self, i: usize) -> Frame {
+        self.frames.remove(i)
+    }
+
     /// Takes the last frame out.
     #[inline]
     pub fn pop(&mut self) -> Option<Frame> {
@@ -505,41 +511,6 @@ impl DerefMut for Batch {
     #[inline]
     fn deref_mut(&mut self) -> &mut [Frame] {
         &mut self.frames
-    }
-}
-
-/// Anonymous memory, zeroed, populated when mapped, in huge pages where the kernel has some.
-struct Mapping {
-    start: NonNull<u8>,
-    len: usize,
-}
-
-// SAFETY: the mapping is plain memory; who may touch which chunk is the frames' matter.
-unsafe impl Send for Mapping {}
-// SAFETY: as above; a shared `Mapping` gives no access to the memory.
-unsafe impl Sync for Mapping {}
-
-impl Mapping {
-    fn new(len: usize) -> io::Result<Mapping> {
-        let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches nothing of ours.
-        let start = unsafe { libc::mmap(std::ptr::null_mut(), len, prot, flags, -1, 0) };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: both calls concern the mapping just made; they are hints, and a refusal only costs page faults later.
-        unsafe {
-            libc::madvise(start, len, libc::MADV_HUGEPAGE);
-            libc::madvise(start, len, libc::MADV_POPULATE_WRITE);
-        }
-        NonNull::new(start.cast()).map(|start| Mapping { start, len }).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: `start` and `len` are those of our own `mmap`, and no frame is alive (see `Shared::drop`).
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
     }
 }
 

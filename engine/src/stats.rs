@@ -54,7 +54,7 @@ pub struct PortCounters {
 impl PortCounters {
     /// Counts one dropped frame.
     #[inline]
-    pub fn drop(&self, reason: DropReason) {
+    pub fn count_drop(&self, reason: DropReason) {
         self.drops[reason.index()].add(1);
     }
 

@@ -9,6 +9,8 @@
 //!
 //! Frames and counters are lent to every call as [`Io`], so a queue shares nothing and needs no lock.
 
+pub mod channel;
+
 use crate::drop::DropReason;
 use crate::frame::{Arena, Batch, Frame, Pool};
 use crate::stats::PortCounters;
@@ -71,9 +73,19 @@ pub trait Queue: Send {
         None
     }
 
+    /// Called before the worker sleeps on [`Queue::fd`]: asks the other side to wake it. True when frames wait already.
+    fn arm(&mut self) -> bool {
+        false
+    }
+
     /// Whether frames can pass now (interface up). Asked about once a second.
     fn is_up(&mut self) -> bool {
         true
+    }
+
+    /// Gives back the frames it holds, before it is dropped.
+    fn close(&mut self, pool: &mut Pool) {
+        let _ = pool;
     }
 }
 
@@ -103,7 +115,15 @@ impl Io<'_> {
     /// Counts a frame as dropped and frees its memory.
     #[inline]
     pub fn discard(&mut self, frame: Frame, reason: DropReason) {
-        self.count.drop(reason);
+        self.count.count_drop(reason);
         self.pool.free(frame);
+    }
+
+    /// Counts a frame of `len` bytes that was taken from the port and dropped at once.
+    #[cold]
+    pub fn refuse(&mut self, len: usize, reason: DropReason) {
+        self.count.rx_frames.add(1);
+        self.count.rx_bytes.add(len as u64);
+        self.count.count_drop(reason);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Bytes of an Ethernet header: destination, source, type.
 pub const HEADER_LEN: usize = 14;
@@ -20,7 +21,7 @@ pub const VLAN: u16 = 0x8100;
 pub const SERVICE_VLAN: u16 = 0x88a8;
 
 /// A MAC address.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(transparent)]
 pub struct Mac(pub [u8; 6]);
 

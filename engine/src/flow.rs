@@ -1,0 +1,203 @@
+//! A flow: what frames have in common that the switch treats alike.
+
+use crate::clock::Millis;
+use crate::drop::DropReason;
+use crate::tables::Tables;
+use crate::wire::Mac;
+use std::fmt;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, transmute};
+
+/// A port's number inside one switch.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(transparent)]
+pub struct PortId(pub u16);
+
+impl PortId {
+    /// Position in a table of ports.
+    #[inline]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+impl fmt::Display for PortId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// The deepest header a stage reads. The parser goes no deeper than the deepest stage asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Depth {
+    /// Ingress port, MAC addresses and EtherType.
+    #[default]
+    L2,
+    /// And IP addresses, protocol, type of service.
+    L3,
+    /// And TCP or UDP ports.
+    L4,
+}
+
+/// The header fields that decide what happens to a frame. Fields deeper than the pipeline asked for are zero.
+///
+/// 64 bytes, one cache line; the first three words hold all of layer 2.
+#[derive(Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(64))]
+pub struct FlowKey {
+    /// The ingress port.
+    pub port: PortId,
+    /// VLAN inside the domain; 0 where a domain knows no VLANs.
+    pub vlan: u16,
+    /// VXLAN network identifier; 0 outside a tunnel.
+    pub vni: u32,
+    /// Source MAC.
+    pub eth_src: Mac,
+    /// EtherType as it stands in the frame, in network byte order.
+    pub ethertype: [u8; 2],
+    /// Destination MAC.
+    pub eth_dst: Mac,
+    /// IP protocol, or the last IPv6 next header.
+    pub ip_proto: u8,
+    /// IPv4 type of service, IPv6 traffic class.
+    pub ip_tos: u8,
+    /// Source address; IPv4 in the last four bytes.
+    pub ip_src: [u8; 16],
+    /// Destination address; IPv4 in the last four bytes.
+    pub ip_dst: [u8; 16],
+    /// TCP or UDP source port; 0 in a fragment.
+    pub l4_src: u16,
+    /// TCP or UDP destination port; 0 in a fragment.
+    pub l4_dst: u16,
+    /// 1 when the packet is an IP fragment.
+    pub fragment: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+}
+
+const _: () = assert!(size_of::<FlowKey>() == 64, "one cache line");
+
+impl FlowKey {
+    /// The key as words: what is hashed and compared.
+    #[inline]
+    pub fn words(&self) -> [u64; 8] {
+        transmute!(*self)
+    }
+
+    /// The inverse of [`FlowKey::words`].
+    #[inline]
+    pub fn from_words(words: [u64; 8]) -> FlowKey {
+        transmute!(words)
+    }
+
+    /// The EtherType as a number.
+    pub fn ethertype(&self) -> u16 {
+        u16::from_be_bytes(self.ethertype)
+    }
+}
+
+impl fmt::Debug for FlowKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "port {} {} > {} type {:#06x}", self.port, self.eth_src, self.eth_dst, self.ethertype())
+    }
+}
+
+/// What a stage decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Go on to the next stage; after the last, the frame leaves by the ports chosen so far.
+    Continue,
+    /// Stop here, for this reason.
+    Drop(DropReason),
+    /// The stage wrote an answer ([`Flow::answer`]): it leaves by the ingress port instead of the frame. Never cached.
+    Reply,
+}
+
+/// What a stage sees and edits: header fields as a value, never bytes.
+pub struct Flow<'a> {
+    before: &'a FlowKey,
+    after: FlowKey,
+    frame: &'a [u8],
+    egress: &'a mut Vec<PortId>,
+    answer: &'a mut Vec<u8>,
+    cacheable: bool,
+    /// Only ports that are not isolated may receive it.
+    pub promiscuous_only: bool,
+    /// What this worker knows.
+    pub tables: &'a mut Tables,
+    /// The time of this batch.
+    pub now: Millis,
+}
+
+impl<'a> Flow<'a> {
+    /// A flow before its first stage. `egress` and `answer` are scratch, cleared here.
+    pub(crate) fn new(
+        (key, frame): (&'a FlowKey, &'a [u8]),
+        (egress, answer): (&'a mut Vec<PortId>, &'a mut Vec<u8>),
+        tables: &'a mut Tables,
+        now: Millis,
+    ) -> Flow<'a> {
+        egress.clear();
+        answer.clear();
+        Flow { before: key, after: *key, frame, egress, answer, cacheable: true, promiscuous_only: false, tables, now }
+    }
+
+    /// The header fields as the frame came.
+    pub fn key(&self) -> &'a FlowKey {
+        self.before
+    }
+
+    /// The header fields as edited so far.
+    pub fn edited(&self) -> &FlowKey {
+        &self.after
+    }
+
+    /// The frame's bytes, for stages that answer it. Decisions may rest on [`Flow::key`] alone, or be kept out of the
+    /// cache with [`Flow::once`].
+    pub fn frame(&self) -> &'a [u8] {
+        self.frame
+    }
+
+    /// Rewrites the source MAC.
+    pub fn set_eth_src(&mut self, mac: Mac) {
+        self.after.eth_src = mac;
+    }
+
+    /// Rewrites the destination MAC.
+    pub fn set_eth_dst(&mut self, mac: Mac) {
+        self.after.eth_dst = mac;
+    }
+
+    /// Adds an egress port.
+    pub fn send_to(&mut self, port: PortId) {
+        self.egress.push(port);
+    }
+
+    /// Adds every port of the ingress port's domain that may receive this frame. Not cached: what is learned next
+    /// changes it.
+    pub fn flood(&mut self) {
+        self.cacheable = false;
+        let members = self.tables.topology.members_beside(self.before.port);
+        self.egress.extend(members.filter(|&port| self.tables.may_send(port, self.promiscuous_only)));
+    }
+
+    /// Keeps the decision out of the flow cache: it rests on more than the key.
+    pub fn once(&mut self) {
+        self.cacheable = false;
+    }
+
+    /// Where to write the answer before returning [`Verdict::Reply`]: a whole Ethernet frame.
+    pub fn answer(&mut self) -> &mut Vec<u8> {
+        self.answer
+    }
+
+    /// Egress ports chosen so far.
+    pub fn egress(&self) -> &[PortId] {
+        self.egress
+    }
+
+    pub(crate) fn cacheable(&self) -> bool {
+        self.cacheable
+    }
+}

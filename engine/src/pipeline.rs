@@ -1,0 +1,83 @@
+//! The ordered stages; a miss is compiled here.
+
+use crate::clock::Millis;
+use crate::drop::DropReason;
+use crate::flow::{Depth, Flow, FlowKey, PortId, Verdict};
+use crate::program::Program;
+use crate::stages::{Forward, Isolate, Learn, Stage};
+use crate::tables::Tables;
+
+/// What became of a frame that walked the stages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compiled {
+    /// The program holds for every frame of this flow, until the epoch changes.
+    Flow,
+    /// The program holds for this frame only.
+    Once,
+    /// The stages answered: see [`Pipeline::answer`].
+    Reply,
+}
+
+/// The stages of one worker, in order, and the scratch they work with.
+pub struct Pipeline {
+    stages: Vec<Box<dyn Stage>>,
+    depth: Depth,
+    egress: Vec<PortId>,
+    answer: Vec<u8>,
+    program: Program,
+}
+
+impl Pipeline {
+    /// Learn, isolate, `extra` in order, forward.
+    pub fn new(extra: Vec<Box<dyn Stage>>) -> Pipeline {
+        let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(Learn), Box::new(Isolate)];
+        stages.extend(extra);
+        stages.push(Box::new(Forward::default()));
+        let depth = stages.iter().map(|stage| stage.depth()).max().unwrap_or_default();
+        Pipeline { stages, depth, egress: Vec::new(), answer: Vec::new(), program: Program::default() }
+    }
+
+    /// The deepest header any stage reads.
+    pub fn depth(&self) -> Depth {
+        self.depth
+    }
+
+    /// Walks the stages and compiles their decision into [`Pipeline::program`].
+    pub fn compile(&mut self, key: &FlowKey, frame: &[u8], tables: &mut Tables, now: Millis) -> Compiled {
+        let mut flow = Flow::new((key, frame), (&mut self.egress, &mut self.answer), tables, now);
+        let verdict = walk(&mut self.stages, &mut flow);
+        let (after, cacheable) = (*flow.edited(), flow.cacheable());
+        match verdict {
+            Verdict::Reply => return Compiled::Reply,
+            Verdict::Drop(reason) => self.program.drop(reason),
+            Verdict::Continue => self.program.diff(key, &after, &self.egress),
+        }
+        if cacheable { Compiled::Flow } else { Compiled::Once }
+    }
+
+    /// The program compiled last.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// The answer written last: a whole Ethernet frame.
+    pub fn answer(&self) -> &[u8] {
+        &self.answer
+    }
+
+    /// Makes the last program a drop.
+    pub fn refuse(&mut self, reason: DropReason) {
+        self.program.drop(reason);
+    }
+}
+
+/// Applies stages until one stops.
+fn walk(stages: &mut [Box<dyn Stage>], flow: &mut Flow<'_>) -> Verdict {
+    for stage in stages {
+        let verdict = stage.apply(flow);
+        if verdict != Verdict::Continue {
+            return verdict;
+        }
+    }
+    Verdict::Continue
+}

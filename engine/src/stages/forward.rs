@@ -1,0 +1,84 @@
+//! Chooses the egress: the port of the destination address, or all others (802.1Q, section 8.8).
+
+use super::Stage;
+use crate::drop::DropReason;
+use crate::flow::{Depth, Flow, PortId, Verdict};
+use crate::tables::storm::Bucket;
+use crate::wire::Mac;
+
+/// Forwarding and flooding, with storm control.
+#[derive(Default)]
+pub struct Forward {
+    /// Per ingress port: broadcast, multicast, unknown unicast.
+    buckets: Vec<[Bucket; 3]>,
+}
+
+impl Stage for Forward {
+    fn name(&self) -> &'static str {
+        "forward"
+    }
+
+    fn depth(&self) -> Depth {
+        Depth::L2
+    }
+
+    fn apply(&mut self, flow: &mut Flow<'_>) -> Verdict {
+        let destination = flow.edited().eth_dst;
+        if destination.is_reserved() {
+            return Verdict::Drop(DropReason::Reserved);
+        }
+        match known_port(flow, destination) {
+            Some(port) => to_port(flow, port),
+            None => self.flood(flow, destination),
+        }
+    }
+}
+
+fn known_port(flow: &Flow<'_>, destination: Mac) -> Option<PortId> {
+    if destination.is_group() {
+        return None;
+    }
+    let (domain, _) = flow.tables.topology.domain_of(flow.key().port).ok()?;
+    flow.tables.fdb(domain)?.lookup(destination)
+}
+
+fn to_port(flow: &mut Flow<'_>, port: PortId) -> Verdict {
+    if port == flow.key().port {
+        return Verdict::Drop(DropReason::SamePort);
+    }
+    if !flow.tables.may_send(port, false) {
+        return Verdict::Drop(DropReason::PortDown);
+    }
+    if !flow.tables.may_send(port, flow.promiscuous_only) {
+        return Verdict::Drop(DropReason::Isolated);
+    }
+    flow.send_to(port);
+    Verdict::Continue
+}
+
+impl Forward {
+    fn flood(&mut self, flow: &mut Flow<'_>, destination: Mac) -> Verdict {
+        if let Some(reason) = self.over_cap(flow, destination) {
+            flow.once();
+            return Verdict::Drop(reason);
+        }
+        flow.flood();
+        Verdict::Continue
+    }
+
+    /// Takes a token of the ingress port's bucket for this kind of frame, where it has a cap.
+    fn over_cap(&mut self, flow: &Flow<'_>, destination: Mac) -> Option<DropReason> {
+        let port = flow.key().port;
+        let caps = flow.tables.topology.port(port)?.storm;
+        let (kind, cap, reason) = match destination {
+            Mac::BROADCAST => (0, caps.broadcast, DropReason::StormBroadcast),
+            group if group.is_group() => (1, caps.multicast, DropReason::StormMulticast),
+            _ => (2, caps.unknown, DropReason::StormUnknown),
+        };
+        let cap = cap?;
+        if self.buckets.len() <= port.index() {
+            self.buckets.resize_with(port.index() + 1, Default::default);
+        }
+        (!self.buckets[port.index()][kind].admit(cap, flow.now)).then_some(reason)
+    }
+}

@@ -1,0 +1,38 @@
+//! Learns which port a source address lives on (802.1Q, section 8.7).
+
+use super::Stage;
+use crate::drop::DropReason;
+use crate::flow::{Depth, Flow, Verdict};
+use crate::tables::fdb::Learned;
+
+/// Source address learning.
+pub struct Learn;
+
+impl Stage for Learn {
+    fn name(&self) -> &'static str {
+        "learn"
+    }
+
+    fn depth(&self) -> Depth {
+        Depth::L2
+    }
+
+    fn apply(&mut self, flow: &mut Flow<'_>) -> Verdict {
+        let (source, port) = (flow.key().eth_src, flow.key().port);
+        if !source.is_station() {
+            return Verdict::Drop(DropReason::SourceInvalid);
+        }
+        let (domain, own) = match flow.tables.topology.domain_of(port) {
+            Ok((id, domain)) => (id, domain.mac),
+            Err(reason) => return Verdict::Drop(reason),
+        };
+        if own == Some(source) {
+            return Verdict::Drop(DropReason::SourceOwn);
+        }
+        if flow.tables.learn(domain, source, port, flow.now) == Learned::Refused {
+            flow.once();
+            return Verdict::Drop(DropReason::MacFlapping);
+        }
+        Verdict::Continue
+    }
+}

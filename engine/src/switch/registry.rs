@@ -1,0 +1,120 @@
+//! Names and numbers of ports and domains: the control side's view, from which the topology is made.
+
+use super::Error;
+use crate::flow::PortId;
+use crate::ports::Caps;
+use crate::stats::PortCounters;
+use crate::tables::topology::{Domain, DomainId, PortView, Topology};
+use std::sync::Arc;
+
+/// A port as the control side knows it.
+pub(super) struct Registered {
+    pub name: String,
+    pub kind: &'static str,
+    pub caps: Caps,
+    pub view: PortView,
+    pub counters: Arc<PortCounters>,
+}
+
+/// All ports and domains by number.
+#[derive(Default)]
+pub(super) struct Registry {
+    ports: Vec<Option<Registered>>,
+    domains: Vec<Option<Domain>>,
+    /// Counters of removed ports, so that sums over the switch stay whole.
+    pub gone: Vec<Arc<PortCounters>>,
+}
+
+impl Registry {
+    pub fn ports(&self) -> impl Iterator<Item = (PortId, &Registered)> {
+        numbered(&self.ports).map(|(id, port)| (PortId(id), port))
+    }
+
+    pub fn domains(&self) -> impl Iterator<Item = (DomainId, &Domain)> {
+        numbered(&self.domains).map(|(id, domain)| (DomainId(id), domain))
+    }
+
+    pub fn port(&self, id: PortId) -> Option<&Registered> {
+        self.ports.get(id.index())?.as_ref()
+    }
+
+    pub fn domain(&self, id: DomainId) -> Option<&Domain> {
+        self.domains.get(id.index())?.as_ref()
+    }
+
+    pub fn port_id(&self, name: &str) -> Result<PortId, Error> {
+        let found = self.ports().find(|(_, port)| port.name == name).map(|(id, _)| id);
+        found.ok_or_else(|| Error::Unknown(format!("port {name}")))
+    }
+
+    pub fn domain_id(&self, name: &str) -> Result<DomainId, Error> {
+        let found = self.domains().find(|(_, domain)| domain.name == name).map(|(id, _)| id);
+        found.ok_or_else(|| Error::Unknown(format!("domain {name}")))
+    }
+
+    pub fn check_port_name(&self, name: &str) -> Result<(), Error> {
+        if self.port_id(name).is_ok() { Err(Error::Exists(format!("port {name}"))) } else { Ok(()) }
+    }
+
+    pub fn add_domain(&mut self, domain: Domain) -> Result<(), Error> {
+        if self.domain_id(&domain.name).is_ok() {
+            return Err(Error::Exists(format!("domain {}", domain.name)));
+        }
+        place(&mut self.domains, domain).map(drop).ok_or(Error::Full("domain"))
+    }
+
+    pub fn remove_domain(&mut self, name: &str) -> Result<(), Error> {
+        let id = self.domain_id(name)?;
+        if self.ports().any(|(_, port)| port.view.domain == Some(id)) {
+            return Err(Error::InUse(name.into()));
+        }
+        self.domains[id.index()] = None;
+        Ok(())
+    }
+
+    pub fn add_port(
+        &mut self,
+        name: String,
+        kind: &'static str,
+        caps: Caps,
+        view: PortView,
+    ) -> Result<(PortId, Arc<PortCounters>), Error> {
+        let counters = Arc::new(PortCounters::default());
+        let port = Registered { name, kind, caps, view, counters: counters.clone() };
+        let id = place(&mut self.ports, port).ok_or(Error::Full("port"))?;
+        Ok((PortId(id), counters))
+    }
+
+    pub fn remove_port(&mut self, id: PortId) {
+        let removed = self.ports.get_mut(id.index()).and_then(Option::take);
+        self.gone.extend(removed.map(|port| port.counters));
+    }
+
+    /// The immutable value that workers switch by.
+    pub fn topology(&self) -> Arc<Topology> {
+        let mut domains = self.domains.clone();
+        for (id, port) in self.ports() {
+            let domain = port.view.domain.and_then(|d| domains.get_mut(d.index())?.as_mut());
+            if let Some(domain) = domain {
+                domain.members.push(id);
+            }
+        }
+        let ports = self.ports.iter().map(|port| port.as_ref().map(|p| p.view.clone())).collect();
+        Arc::new(Topology { ports, domains })
+    }
+}
+
+fn numbered<T>(items: &[Option<T>]) -> impl Iterator<Item = (u16, &T)> {
+    (0..=u16::MAX).zip(items).filter_map(|(id, item)| item.as_ref().map(|item| (id, item)))
+}
+
+/// Puts an item at the lowest free number.
+fn place<T>(items: &mut Vec<Option<T>>, item: T) -> Option<u16> {
+    let free = items.iter().position(Option::is_none).unwrap_or(items.len());
+    let id = u16::try_from(free).ok()?;
+    if free == items.len() {
+        items.push(None);
+    }
+    items[free] = Some(item);
+    Some(id)
+}

@@ -1,0 +1,246 @@
+//! What a running switch shows: read from counters and by asking the worker for pages, without stopping anything.
+
+use super::{Error, Switch};
+use crate::drop::DropReason;
+use crate::flow::FlowKey;
+use crate::ports::Caps;
+use crate::program::Action;
+use crate::stats::PortCounters;
+use crate::wire::Mac;
+use crate::worker::Command;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+/// A port and its counters.
+#[derive(Clone, Debug)]
+pub struct PortStatus {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: &'static str,
+    /// The domain it belongs to.
+    pub domain: Option<String>,
+    /// Isolated from other isolated ports.
+    pub isolated: bool,
+    /// Whether frames can pass.
+    pub up: bool,
+    /// What it can carry.
+    pub caps: Caps,
+    /// Its counters, live.
+    pub counters: Arc<PortCounters>,
+}
+
+/// A domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DomainStatus {
+    /// Its name.
+    pub name: String,
+    /// Ageing time in seconds.
+    pub ageing_s: u32,
+    /// Most addresses learned.
+    pub fdb_max: usize,
+    /// The engine's own address.
+    pub mac: Option<Mac>,
+    /// Names of its ports.
+    pub ports: Vec<String>,
+}
+
+/// An address of a forwarding database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FdbStatus {
+    /// The domain's name.
+    pub domain: String,
+    /// The address.
+    pub mac: Mac,
+    /// The port's name.
+    pub port: String,
+    /// Since it was last seen. Frames of cached flows are noted about once a second.
+    pub age: Duration,
+    /// Set by the configuration.
+    pub fixed: bool,
+}
+
+/// A cached flow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowStatus {
+    /// The worker's number.
+    pub worker: usize,
+    /// The ingress port's name.
+    pub in_port: String,
+    /// What its frames have in common.
+    pub key: FlowKey,
+    /// What is done with them.
+    pub program: Vec<Action>,
+    /// Frames so far.
+    pub frames: u64,
+    /// Bytes so far.
+    pub bytes: u64,
+    /// Since the last frame.
+    pub idle: Duration,
+}
+
+/// A worker.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WorkerStatus {
+    /// The core it is pinned to.
+    pub core: Option<usize>,
+    /// Rounds that found frames.
+    pub batches: u64,
+    /// Frames received.
+    pub frames: u64,
+    /// Frames that missed the flow cache.
+    pub misses: u64,
+    /// Part of its time without frames, 0 to 1.
+    pub idle_fraction: f64,
+    /// Time-stamp counter ticks per frame, port I/O included.
+    pub cycles_per_frame: f64,
+    /// Ways of the flow cache ever filled.
+    pub flow_entries: u64,
+    /// Addresses that moved.
+    pub moves: u64,
+    /// Free frames.
+    pub pool_free: u64,
+    /// All frames.
+    pub pool_total: u64,
+}
+
+/// The conservation of frames: received + generated = sent + dropped + in flight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Conservation {
+    /// Frames taken from ports.
+    pub received: u64,
+    /// Copies made for floods.
+    pub generated: u64,
+    /// Frames ports accepted.
+    pub sent: u64,
+    /// Frames dropped by name.
+    pub dropped: u64,
+}
+
+impl Conservation {
+    /// Frames inside the switch; 0 at rest.
+    pub fn in_flight(&self) -> i64 {
+        (self.received + self.generated) as i64 - (self.sent + self.dropped) as i64
+    }
+}
+
+impl Switch {
+    /// All ports.
+    pub fn ports(&self) -> Vec<PortStatus> {
+        let registry = self.registry();
+        let domain = |id| registry.domain(id).map(|d| d.name.clone());
+        let status = registry.ports().map(|(_, port)| PortStatus {
+            name: port.name.clone(),
+            kind: port.kind,
+            domain: port.view.domain.and_then(domain),
+            isolated: port.view.isolated,
+            up: port.counters.up.load(Relaxed),
+            caps: port.caps.clone(),
+            counters: port.counters.clone(),
+        });
+        status.collect()
+    }
+
+    /// All domains.
+    pub fn domains(&self) -> Vec<DomainStatus> {
+        let registry = self.registry();
+        let names = |id| registry.ports().filter(move |(_, p)| p.view.domain == Some(id)).map(|(_, p)| p.name.clone());
+        let status = registry.domains().map(|(id, domain)| DomainStatus {
+            name: domain.name.clone(),
+            ageing_s: domain.ageing_s,
+            fdb_max: domain.fdb_max,
+            mac: domain.mac,
+            ports: names(id).collect(),
+        });
+        status.collect()
+    }
+
+    /// All addresses of all domains, asked for page by page.
+    ///
+    /// # Errors
+    /// When the switch has stopped.
+    pub fn fdb(&self) -> Result<Vec<FdbStatus>, Error> {
+        let registry = self.registry();
+        let mut all = Vec::new();
+        for (id, domain) in registry.domains() {
+            let mut cursor = Some(0);
+            while let Some(from) = cursor {
+                let page = self.worker.ask(|reply| Command::ShowFdb(id, from, reply))?;
+                all.extend(page.entries.into_iter().map(|(entry, age)| FdbStatus {
+                    domain: domain.name.clone(),
+                    mac: entry.mac,
+                    port: registry.port(entry.port).map_or_else(|| "-".into(), |p| p.name.clone()),
+                    age: Duration::from_millis(age.into()),
+                    fixed: entry.fixed,
+                }));
+                cursor = page.next;
+            }
+        }
+        Ok(all)
+    }
+
+    /// All live entries of the flow cache, asked for page by page.
+    ///
+    /// # Errors
+    /// When the switch has stopped.
+    pub fn flows(&self) -> Result<Vec<FlowStatus>, Error> {
+        let registry = self.registry();
+        let mut all = Vec::new();
+        let mut cursor = Some(0);
+        while let Some(from) = cursor {
+            let page = self.worker.ask(|reply| Command::ShowFlows(from, reply))?;
+            all.extend(page.flows.into_iter().map(|(flow, idle)| FlowStatus {
+                worker: 0,
+                in_port: registry.port(flow.key.port).map_or_else(|| "-".into(), |p| p.name.clone()),
+                key: flow.key,
+                program: flow.program,
+                frames: flow.frames,
+                bytes: flow.bytes,
+                idle: Duration::from_millis(idle.into()),
+            }));
+            cursor = page.next;
+        }
+        Ok(all)
+    }
+
+    /// All workers.
+    pub fn workers(&self) -> Vec<WorkerStatus> {
+        let c = &self.worker.counters;
+        let (busy, total, frames) = (c.busy_ticks.get(), c.total_ticks.get().max(1), c.frames.get());
+        vec![WorkerStatus {
+            core: self.worker.core,
+            batches: c.batches.get(),
+            frames,
+            misses: c.misses.get(),
+            idle_fraction: 1.0 - busy as f64 / total as f64,
+            cycles_per_frame: busy as f64 / frames.max(1) as f64,
+            flow_entries: c.flow_entries.get(),
+            moves: c.moves.get(),
+            pool_free: c.pool_free.get() + self.arena.free() as u64,
+            pool_total: self.arena.total() as u64,
+        }]
+    }
+
+    /// Drops by reason, over all ports that are or were.
+    pub fn drops(&self) -> Vec<(DropReason, u64)> {
+        let registry = self.registry();
+        let sum = |reason: DropReason| {
+            let all = registry.ports().map(|(_, port)| &port.counters).chain(&registry.gone);
+            all.map(|counters| counters.drops[reason.index()].get()).sum()
+        };
+        DropReason::ALL.iter().map(|&reason| (reason, sum(reason))).collect()
+    }
+
+    /// Frames in, out and between. Exact at rest; under load the counters are read one after another.
+    pub fn conservation(&self) -> Conservation {
+        let registry = self.registry();
+        let all = registry.ports().map(|(_, port)| &port.counters).chain(&registry.gone);
+        all.fold(Conservation::default(), |sum, c| Conservation {
+            received: sum.received + c.rx_frames.get(),
+            generated: sum.generated + c.generated.get(),
+            sent: sum.sent + c.tx_frames.get(),
+            dropped: sum.dropped + c.dropped(),
+        })
+    }
+}

@@ -1,0 +1,424 @@
+//! The forwarding database of one bridge domain: which port a MAC was last seen on.
+//!
+//! # Theory of operation
+//!
+//! An index from MAC to a slot, and slots in a slab that is as large as the table may become, so that learning never
+//! allocates. The dynamic slots of each port form a list, oldest sighting first. Ageing looks at the heads of
+//! the lists only.
+//!
+//! A full table takes the new address all the same and forgets the oldest entry *of the port that has the most*: a
+//! host that floods source addresses displaces its own (Open vSwitch's rule, `lib/mac-learning.h`).
+//!
+//! The fast path does not come here: it stamps the cached flow, and the worker's housekeeping carries the stamps over
+//! ([`Fdb::refresh`]) before it ages.
+
+use super::flap::{FlapGuard, Judgement};
+use super::topology::Domain;
+use crate::clock::Millis;
+use crate::flow::PortId;
+use crate::wire::Mac;
+use ahash::RandomState;
+use hashbrown::HashTable;
+
+/// No slot.
+const NIL: u32 = u32::MAX;
+
+/// What came of a sighting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Learned {
+    /// On this port already.
+    Known,
+    /// Not known before.
+    New,
+    /// Not known before, and another entry had to go.
+    Evicted,
+    /// It was on another port.
+    Moved,
+    /// It jumps between ports, and was put back to the port it came from.
+    Pinned,
+    /// It is pinned to another port: the frame is not to be believed.
+    Refused,
+    /// The configuration set it to a port; that stays so.
+    Fixed,
+    /// Not known, and every entry is fixed: it stays unknown.
+    Full,
+}
+
+#[derive(Clone, Copy)]
+struct Slot {
+    mac: u64,
+    prev: u32,
+    next: u32,
+    seen: Millis,
+    port: PortId,
+    fixed: bool,
+}
+
+#[derive(Clone, Copy)]
+struct List {
+    head: u32,
+    tail: u32,
+    len: u32,
+}
+
+const EMPTY: List = List { head: NIL, tail: NIL, len: 0 };
+
+/// One entry, as shown to people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FdbEntry {
+    /// The address.
+    pub mac: Mac,
+    /// Where it was last seen.
+    pub port: PortId,
+    /// When.
+    pub seen: Millis,
+    /// Set by the configuration: never moved, aged or evicted.
+    pub fixed: bool,
+}
+
+/// MAC address to port, with ageing and fair eviction.
+pub struct Fdb {
+    index: HashTable<u32>,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    lists: Vec<List>,
+    hasher: RandomState,
+    flaps: FlapGuard,
+    max: usize,
+    ageing_ms: u32,
+}
+
+impl Fdb {
+    /// An empty table of at most `max` entries, with the default ageing time.
+    pub fn new(max: usize) -> Fdb {
+        Fdb {
+            index: HashTable::with_capacity(max),
+            slots: Vec::with_capacity(max),
+            free: Vec::new(),
+            lists: Vec::new(),
+            hasher: RandomState::new(),
+            flaps: FlapGuard::new(),
+            max,
+            ageing_ms: 300_000,
+        }
+    }
+
+    /// Takes over a domain's limits. A smaller `fdb_max` than before only stops growth.
+    pub fn configure(&mut self, domain: &Domain) {
+        self.max = domain.fdb_max;
+        self.ageing_ms = domain.ageing_s.saturating_mul(1000);
+    }
+
+    /// Entries.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// The port of an address.
+    #[inline]
+    pub fn lookup(&self, mac: Mac) -> Option<PortId> {
+        self.find(mac.to_u64()).map(|slot| self.slots[slot as usize].port)
+    }
+
+    /// Notes that `mac` was seen as a source on `port`.
+    #[inline]
+    pub fn learn(&mut self, mac: Mac, port: PortId, now: Millis) -> Learned {
+        let key = mac.to_u64();
+        let Some(slot) = self.find(key) else { return self.insert(key, port, now, false) };
+        let known = self.slots[slot as usize];
+        if known.port != port {
+            return self.relocate(slot, port, now);
+        }
+        self.touch(slot, now);
+        Learned::Known
+    }
+
+    /// Sets an address to a port for good.
+    pub fn set_fixed(&mut self, mac: Mac, port: PortId, now: Millis) -> Learned {
+        if let Some(slot) = self.find(mac.to_u64()) {
+            self.remove(slot);
+        }
+        self.insert(mac.to_u64(), port, now, true)
+    }
+
+    /// Carries a sighting over that the fast path stamped, if the address is still on that port.
+    pub fn refresh(&mut self, mac: Mac, port: PortId, seen: Millis) {
+        let Some(slot) = self.find(mac.to_u64()) else { return };
+        let known = self.slots[slot as usize];
+        if known.port == port && (seen.since(known.seen) as i32) > 0 {
+            self.touch(slot, seen);
+        }
+    }
+
+    /// Forgets what was not seen for the ageing time; says how many.
+    pub fn expire(&mut self, now: Millis) -> usize {
+        let before = self.len();
+        for port in 0..self.lists.len() {
+            while let Some(oldest) =
+                self.oldest(port).filter(|s| now.since(self.slots[*s as usize].seen) > self.ageing_ms)
+            {
+                self.remove(oldest);
+            }
+        }
+        before - self.len()
+    }
+
+    /// Forgets what was learned on a port; says how many.
+    pub fn flush_port(&mut self, port: PortId) -> usize {
+        let before = self.len();
+        while let Some(oldest) = self.oldest(port.index()) {
+            self.remove(oldest);
+        }
+        before - self.len()
+    }
+
+    /// Up to `limit` entries from position `cursor` on, and where to go on; `None` at the end.
+    pub fn page(&self, cursor: usize, limit: usize) -> (Vec<FdbEntry>, Option<usize>) {
+        let end = self.slots.len().min(cursor.saturating_add(limit));
+        let page = self.slots.get(cursor..end).unwrap_or(&[]);
+        let used = page.iter().filter(|s| s.mac != 0);
+        let entries = used.map(|s| FdbEntry { mac: Mac::from_u64(s.mac), port: s.port, seen: s.seen, fixed: s.fixed });
+        (entries.collect(), (end < self.slots.len()).then_some(end))
+    }
+
+    #[inline]
+    fn find(&self, key: u64) -> Option<u32> {
+        let hash = self.hasher.hash_one(key);
+        self.index.find(hash, |&slot| self.slots[slot as usize].mac == key).copied()
+    }
+
+    fn insert(&mut self, key: u64, port: PortId, now: Millis, fixed: bool) -> Learned {
+        let full = self.len() >= self.max;
+        if full && !self.evict(port) {
+            return Learned::Full;
+        }
+        let slot = self.place(Slot { mac: key, prev: NIL, next: NIL, seen: now, port, fixed });
+        let (hash, slots, hasher) = (self.hasher.hash_one(key), &self.slots, &self.hasher);
+        self.index.insert_unique(hash, slot, |&slot| hasher.hash_one(slots[slot as usize].mac));
+        if !fixed {
+            self.append(slot);
+        }
+        if full { Learned::Evicted } else { Learned::New }
+    }
+
+    /// Puts a slot's content into a free place.
+    fn place(&mut self, content: Slot) -> u32 {
+        if let Some(slot) = self.free.pop() {
+            self.slots[slot as usize] = content;
+            return slot;
+        }
+        self.slots.push(content);
+        (self.slots.len() - 1) as u32
+    }
+
+    /// The address wants to be on another port.
+    #[cold]
+    fn relocate(&mut self, slot: u32, port: PortId, now: Millis) -> Learned {
+        let Slot { mac, port: from, fixed, .. } = self.slots[slot as usize];
+        if fixed {
+            return Learned::Fixed;
+        }
+        match self.flaps.judge(mac, self.hasher.hash_one(mac), from, now) {
+            Judgement::Believe => self.rehome(slot, port, now, Learned::Moved),
+            Judgement::Pin(home) => self.rehome(slot, home, now, Learned::Pinned),
+            Judgement::Refuse => Learned::Refused,
+        }
+    }
+
+    fn rehome(&mut self, slot: u32, port: PortId, now: Millis, learned: Learned) -> Learned {
+        self.unlink(slot);
+        let entry = &mut self.slots[slot as usize];
+        (entry.port, entry.seen) = (port, now);
+        self.append(slot);
+        learned
+    }
+
+    /// Makes room for an address on `port`: takes from the port with the most entries. False when all are fixed.
+    fn evict(&mut self, port: PortId) -> bool {
+        let own = self.lists.get(port.index()).map_or(0, |list| list.len);
+        let fullest = (0..self.lists.len()).max_by_key(|&p| self.lists[p].len);
+        let victim = fullest.filter(|&p| self.lists[p].len > own).unwrap_or(port.index());
+        let Some(oldest) = self.oldest(victim) else { return false };
+        self.remove(oldest);
+        true
+    }
+
+    fn remove(&mut self, slot: u32) {
+        let Slot { mac, fixed, .. } = self.slots[slot as usize];
+        if let Ok(entry) = self.index.find_entry(self.hasher.hash_one(mac), |&s| s == slot) {
+            entry.remove();
+        }
+        if !fixed {
+            self.unlink(slot);
+        }
+        self.slots[slot as usize].mac = 0;
+        self.free.push(slot);
+    }
+
+    fn oldest(&self, port: usize) -> Option<u32> {
+        self.lists.get(port).map(|list| list.head).filter(|&head| head != NIL)
+    }
+
+    /// Notes a sighting: the slot goes to the end of its list.
+    #[inline]
+    fn touch(&mut self, slot: u32, now: Millis) {
+        let entry = &mut self.slots[slot as usize];
+        let stale = entry.seen != now && !entry.fixed;
+        entry.seen = now;
+        if stale && entry.next != NIL {
+            self.unlink(slot);
+            self.append(slot);
+        }
+    }
+
+    fn append(&mut self, slot: u32) {
+        let port = self.slots[slot as usize].port.index();
+        if port >= self.lists.len() {
+            self.lists.resize(port + 1, EMPTY);
+        }
+        let list = &mut self.lists[port];
+        let tail = std::mem::replace(&mut list.tail, slot);
+        list.len += 1;
+        match tail {
+            NIL => list.head = slot,
+            tail => self.slots[tail as usize].next = slot,
+        }
+        let entry = &mut self.slots[slot as usize];
+        (entry.prev, entry.next) = (tail, NIL);
+    }
+
+    fn unlink(&mut self, slot: u32) {
+        let Slot { prev, next, port, .. } = self.slots[slot as usize];
+        let list = &mut self.lists[port.index()];
+        list.len -= 1;
+        match prev {
+            NIL => list.head = next,
+            prev => self.slots[prev as usize].next = next,
+        }
+        match next {
+            NIL => list.tail = prev,
+            next => self.slots[next as usize].prev = prev,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    fn mac(n: u32) -> Mac {
+        let [a, b, c, d] = n.to_be_bytes();
+        Mac([2, 0, a, b, c, d])
+    }
+
+    #[test]
+    fn learn_lookup_move() {
+        let mut fdb = Fdb::new(8);
+        assert_eq!(fdb.learn(mac(1), PortId(1), Millis(0)), Learned::New);
+        assert_eq!(fdb.learn(mac(1), PortId(1), Millis(1)), Learned::Known);
+        assert_eq!(fdb.learn(mac(1), PortId(2), Millis(2)), Learned::Moved);
+        assert_eq!(fdb.lookup(mac(1)), Some(PortId(2)));
+        assert_eq!(fdb.lookup(mac(2)), None);
+    }
+
+    #[test]
+    fn ageing_counts_from_the_last_sighting() {
+        let mut fdb = Fdb::new(8);
+        fdb.configure(&Domain { ageing_s: 10, ..Domain::new("lan") });
+        fdb.learn(mac(1), PortId(1), Millis(0));
+        fdb.learn(mac(2), PortId(1), Millis(0));
+        fdb.refresh(mac(1), PortId(1), Millis(5_000));
+        assert_eq!(fdb.expire(Millis(10_000)), 0);
+        assert_eq!(fdb.expire(Millis(10_001)), 1);
+        assert_eq!((fdb.lookup(mac(1)), fdb.lookup(mac(2))), (Some(PortId(1)), None));
+        assert_eq!(fdb.expire(Millis(15_001)), 1);
+    }
+
+    #[test]
+    fn a_flooder_displaces_only_itself() {
+        let mut fdb = Fdb::new(100);
+        (0..10).for_each(|n| _ = fdb.learn(mac(n), PortId(1), Millis(0)));
+        for n in 1000..5000 {
+            fdb.learn(mac(n), PortId(2), Millis(n));
+        }
+        assert_eq!(fdb.len(), 100);
+        assert!((0..10).all(|n| fdb.lookup(mac(n)) == Some(PortId(1))));
+        assert_eq!(fdb.lookup(mac(4999)), Some(PortId(2)));
+    }
+
+    #[test]
+    fn fixed_entries_stay() {
+        let mut fdb = Fdb::new(2);
+        fdb.set_fixed(mac(1), PortId(1), Millis(0));
+        assert_eq!(fdb.learn(mac(1), PortId(2), Millis(1)), Learned::Fixed);
+        assert_eq!(fdb.expire(Millis(u32::MAX / 2)) + fdb.flush_port(PortId(1)), 0);
+        fdb.set_fixed(mac(2), PortId(1), Millis(0));
+        assert_eq!(fdb.learn(mac(3), PortId(2), Millis(1)), Learned::Full, "all fixed: nothing to evict");
+        assert_eq!(fdb.lookup(mac(1)), Some(PortId(1)));
+    }
+
+    #[test]
+    fn a_jumping_address_is_pinned_to_where_it_was() {
+        let mut fdb = Fdb::new(8);
+        fdb.learn(mac(1), PortId(1), Millis(0));
+        let jumps: Vec<_> = (0..20).map(|i| fdb.learn(mac(1), PortId(2 + i % 2), Millis(5))).collect();
+        assert!(jumps.contains(&Learned::Pinned) && jumps.ends_with(&[Learned::Refused]));
+        assert_eq!(fdb.lookup(mac(1)), Some(PortId(1)));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Learn(u32, u16),
+        Flush(u16),
+        Age,
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            20 => (0u32..60, 0u16..4).prop_map(|(m, p)| Op::Learn(m, p)),
+            1 => (0u16..4).prop_map(Op::Flush),
+            2 => Just(Op::Age),
+        ]
+    }
+
+    proptest! {
+        /// Against a plain map that is never full: the same answers, whatever the order of events.
+        #[test]
+        fn like_a_map_with_timestamps(ops in proptest::collection::vec(op(), 1..400)) {
+            let mut fdb = Fdb::new(64);
+            fdb.configure(&Domain { ageing_s: 20, ..Domain::new("lan") });
+            let mut model: HashMap<u32, (u16, u32)> = HashMap::new();
+            for (i, op) in ops.into_iter().enumerate() {
+                // Slower than the flap guard's window allows for.
+                let now = i as u32 * 1100;
+                match op {
+                    Op::Learn(m, p) => {
+                        fdb.learn(mac(m + 1), PortId(p), Millis(now));
+                        model.insert(m + 1, (p, now));
+                    }
+                    Op::Flush(p) => {
+                        fdb.flush_port(PortId(p));
+                        model.retain(|_, (port, _)| *port != p);
+                    }
+                    Op::Age => {
+                        fdb.expire(Millis(now));
+                        model.retain(|_, (_, seen)| now - *seen <= 20_000);
+                    }
+                }
+                prop_assert_eq!(fdb.len(), model.len());
+                for (&m, &(p, _)) in &model {
+                    prop_assert_eq!(fdb.lookup(mac(m)), Some(PortId(p)));
+                }
+            }
+            let (entries, rest) = fdb.page(0, 1000);
+            prop_assert!(rest.is_none() && entries.len() == model.len());
+        }
+    }
+}

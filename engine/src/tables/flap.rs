@@ -1,0 +1,93 @@
+//! Tells a host that moved from a loop outside the switch.
+//!
+//! A virtual machine or container moves once and stays. In a loop, or when two hosts use one address, the same MAC
+//! jumps between ports thousands of times a second, each jump carrying a frame round once more. After [`LIMIT`] moves
+//! within [`WINDOW_MS`] the address is pinned to the port it had before, for [`HOLD_MS`]: frames from it elsewhere are
+//! dropped, which ends the loop's circulation, while the real host stays reachable. (Linux and OVS leave this to STP.)
+
+use crate::clock::Millis;
+use crate::flow::PortId;
+
+/// Moves within the window that are still believed.
+pub const LIMIT: u16 = 8;
+/// Length of the window.
+pub const WINDOW_MS: u32 = 1000;
+/// How long an address stays pinned.
+pub const HOLD_MS: u32 = 5000;
+/// Movers remembered. A newer one may displace an older of the same slot: detection then only starts again.
+const SLOTS: usize = 256;
+
+#[derive(Clone, Copy, Default)]
+struct Mover {
+    key: u64,
+    home: PortId,
+    moves: u16,
+    pinned: bool,
+    since: Millis,
+}
+
+/// What to think of a move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// A host moved.
+    Believe,
+    /// It jumps: it belongs to this port until further notice.
+    Pin(PortId),
+    /// It is pinned elsewhere.
+    Refuse,
+}
+
+/// Recent movers.
+pub struct FlapGuard(Vec<Mover>);
+
+impl FlapGuard {
+    pub fn new() -> FlapGuard {
+        FlapGuard(vec![Mover::default(); SLOTS])
+    }
+
+    /// Judges that the address `key` wants to leave the port `from`.
+    pub fn judge(&mut self, key: u64, hash: u64, from: PortId, now: Millis) -> Judgement {
+        let mover = &mut self.0[hash as usize % SLOTS];
+        let age = now.since(mover.since);
+        if mover.key != key || age > if mover.pinned { HOLD_MS } else { WINDOW_MS } {
+            *mover = Mover { key, home: from, moves: 1, pinned: false, since: now };
+            return Judgement::Believe;
+        }
+        if mover.pinned {
+            return Judgement::Refuse;
+        }
+        mover.moves += 1;
+        if mover.moves <= LIMIT {
+            return Judgement::Believe;
+        }
+        (mover.pinned, mover.since) = (true, now);
+        Judgement::Pin(mover.home)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jumper_is_pinned_home_and_released() {
+        let mut guard = FlapGuard::new();
+        let ports = [PortId(1), PortId(2)];
+        let mut judge = |i: usize, now| guard.judge(9, 9, ports[i % 2], Millis(now));
+        for i in 0..usize::from(LIMIT) {
+            assert_eq!(judge(i, 10), Judgement::Believe);
+        }
+        assert_eq!(judge(0, 20), Judgement::Pin(PortId(1)));
+        assert_eq!(judge(1, 20 + HOLD_MS), Judgement::Refuse);
+        assert_eq!(judge(1, 21 + HOLD_MS), Judgement::Believe);
+    }
+
+    #[test]
+    fn slow_moves_are_believed() {
+        let mut guard = FlapGuard::new();
+        for i in 0..50 {
+            let judgement = guard.judge(9, 9, PortId(i % 2), Millis(u32::from(i) * (WINDOW_MS / 4)));
+            assert_eq!(judgement, Judgement::Believe);
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What the stages know. One instance per worker: nothing here is shared.
+
+pub mod fdb;
+mod flap;
+pub mod storm;
+pub mod topology;
+
+use crate::clock::Millis;
+use crate::flow::PortId;
+use crate::wire::Mac;
+use fdb::{Fdb, Learned};
+use std::sync::Arc;
+use topology::{DomainId, Topology};
+
+/// A worker's tables, and the epoch that cached decisions rest on.
+pub struct Tables {
+    /// The configuration, immutable: a new one replaces it whole.
+    pub topology: Arc<Topology>,
+    fdbs: Vec<Option<Fdb>>,
+    up: Vec<bool>,
+    epoch: u32,
+    moves: u64,
+}
+
+impl Tables {
+    /// Empty tables over an empty topology.
+    pub fn new() -> Tables {
+        Tables { topology: Arc::default(), fdbs: Vec::new(), up: Vec::new(), epoch: 1, moves: 0 }
+    }
+
+    /// Decisions made under another epoch are void. Never 0.
+    #[inline]
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Voids every cached decision.
+    pub fn invalidate(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1).max(1);
+    }
+
+    /// MAC addresses that moved to another port since the start.
+    pub fn moves(&self) -> u64 {
+        self.moves
+    }
+
+    /// Takes a new configuration: forwarding databases of new domains are made, those of removed ones forgotten.
+    pub fn publish(&mut self, topology: Arc<Topology>) {
+        self.fdbs.resize_with(topology.domains.len(), || None);
+        for (fdb, domain) in self.fdbs.iter_mut().zip(&topology.domains) {
+            match domain {
+                None => *fdb = None,
+                Some(domain) => fdb.get_or_insert_with(|| Fdb::new(domain.fdb_max)).configure(domain),
+            }
+        }
+        self.up.resize(topology.ports.len(), true);
+        self.topology = topology;
+        self.invalidate();
+    }
+
+    /// Whether frames may leave by `port`: it exists, is up, and is not isolated where that is asked.
+    #[inline]
+    pub fn may_send(&self, port: PortId, promiscuous_only: bool) -> bool {
+        let up = self.up.get(port.index()).copied().unwrap_or(false);
+        up && self.topology.port(port).is_some_and(|p| !(promiscuous_only && p.isolated))
+    }
+
+    /// Notes that a port's link came up or went down; a port that went down loses what was learned on it.
+    pub fn set_up(&mut self, port: PortId, up: bool) {
+        let Some(known) = self.up.get_mut(port.index()) else { return };
+        if std::mem::replace(known, up) != up {
+            self.invalidate();
+        }
+        if !up {
+            self.flush_port(port);
+        }
+    }
+
+    /// Forgets every address learned on a port.
+    pub fn flush_port(&mut self, port: PortId) {
+        let removed: usize = self.fdbs.iter_mut().flatten().map(|fdb| fdb.flush_port(port)).sum();
+        if removed > 0 {
+            self.invalidate();
+        }
+    }
+
+    /// The forwarding database of a domain.
+    #[inline]
+    pub fn fdb(&self, domain: DomainId) -> Option<&Fdb> {
+        self.fdbs.get(domain.index())?.as_ref()
+    }
+
+    /// The forwarding database of a domain, to change it.
+    #[inline]
+    pub fn fdb_mut(&mut self, domain: DomainId) -> Option<&mut Fdb> {
+        self.fdbs.get_mut(domain.index())?.as_mut()
+    }
+
+    /// Learns that `mac` was seen as a source on `port`. A change of place, or an entry evicted to make room, voids
+    /// cached decisions; a new address does not, because frames to it were flooded and floods are not cached.
+    #[inline]
+    pub fn learn(&mut self, domain: DomainId, mac: Mac, port: PortId, now: Millis) -> Learned {
+        let Some(fdb) = self.fdb_mut(domain) else { return Learned::Known };
+        let learned = fdb.learn(mac, port, now);
+        match learned {
+            Learned::Known | Learned::New | Learned::Refused | Learned::Fixed | Learned::Full => {}
+            Learned::Moved => {
+                self.moves += 1;
+                self.invalidate();
+            }
+            Learned::Evicted | Learned::Pinned => self.invalidate(),
+        }
+        learned
+    }
+
+    /// Carries over that a cached flow's source was seen.
+    pub fn refresh(&mut self, port: PortId, mac: Mac, seen: Millis) {
+        let Ok((domain, _)) = self.topology.domain_of(port) else { return };
+        if let Some(fdb) = self.fdb_mut(domain) {
+            fdb.refresh(mac, port, seen);
+        }
+    }
+
+    /// Removes what was not seen for its domain's ageing time.
+    pub fn age(&mut self, now: Millis) {
+        let removed: usize = self.fdbs.iter_mut().flatten().map(|fdb| fdb.expire(now)).sum();
+        if removed > 0 {
+            self.invalidate();
+        }
+    }
+}
+
+impl Default for Tables {
+    fn default() -> Tables {
+        Tables::new()
+    }
+}

@@ -1,0 +1,133 @@
+//! How a worker waits for frames: by spinning, by sleeping, or by spinning a while and then sleeping.
+//!
+//! Waking an idle core costs tens of microseconds on a virtual machine, so a worker looks again for a bounded time
+//! after the last frame. Between two empty rounds it yields, which costs little when nobody else wants the core and
+//! gives it away at once when somebody does.
+
+use super::{Command, Event, Worker};
+use crate::clock::{millis_since, ticks};
+use crate::flow::PortId;
+use crate::ports::Queue;
+use crossbeam::channel::{Receiver, Sender};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Longest sleep: housekeeping is due by then.
+const NAP: Duration = Duration::from_secs(1);
+/// The token of the mailbox.
+const MAIL: Token = Token(usize::MAX);
+
+/// What a worker does when no frame waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Polling {
+    /// Looks again for this long after the last frame, then sleeps.
+    Adaptive(Duration),
+    /// Never sleeps: the core is the worker's own.
+    Busy,
+    /// Sleeps at once.
+    Interrupt,
+}
+
+/// Sleeps until a queue has frames or the mailbox has mail.
+pub struct Sleeper {
+    poll: Poll,
+    events: Events,
+    waker: Arc<Waker>,
+}
+
+impl Sleeper {
+    /// A sleeper that watches nothing but its waker.
+    ///
+    /// # Errors
+    /// When the process has no file descriptor left.
+    pub fn new() -> io::Result<Sleeper> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), MAIL)?);
+        Ok(Sleeper { poll, events: Events::with_capacity(64), waker })
+    }
+
+    /// Wakes the sleeper, from any thread.
+    pub fn waker(&self) -> Arc<Waker> {
+        self.waker.clone()
+    }
+
+    /// Wakes up for these queues from now on.
+    pub(super) fn watch(&mut self, port: PortId, queues: &[Box<dyn Queue>]) {
+        for fd in queues.iter().filter_map(|queue| queue.fd()) {
+            // Refused only for a descriptor that epoll cannot watch; the nap still ends within a second.
+            let token = Token(port.index());
+            let _ = self.poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), token, Interest::READABLE);
+        }
+    }
+
+    /// No longer wakes up for these queues.
+    pub(super) fn forget(&mut self, queues: &[Box<dyn Queue>]) {
+        for fd in queues.iter().filter_map(|queue| queue.fd()) {
+            let _ = self.poll.registry().deregister(&mut SourceFd(&fd.as_raw_fd()));
+        }
+    }
+
+    /// Sleeps until something happens or housekeeping is due. Edge-triggered: the caller has drained every queue.
+    fn sleep(&mut self) {
+        // An interrupted sleep is only a short one.
+        let _ = self.poll.poll(&mut self.events, Some(NAP));
+    }
+}
+
+impl Worker {
+    /// Works until told to stop.
+    pub fn run_loop(
+        &mut self,
+        polling: Polling,
+        mut sleeper: Sleeper,
+        commands: &Receiver<Command>,
+        events: &Sender<Event>,
+    ) {
+        let begin = Instant::now();
+        let (mut last_frame, mut last_ticks) = (begin, ticks());
+        while self.obey(commands, &mut sleeper) {
+            let now = Instant::now();
+            let frames = self.poll(millis_since(begin));
+            self.bury(events, &mut sleeper);
+            self.housekeeping(self.now);
+            last_ticks = self.account(frames, last_ticks);
+            if frames > 0 {
+                last_frame = now;
+                continue;
+            }
+            let spins = match polling {
+                Polling::Busy => true,
+                Polling::Interrupt => false,
+                Polling::Adaptive(spin) => now.duration_since(last_frame) < spin,
+            };
+            if spins {
+                std::thread::yield_now();
+            } else if !self.ports.arm() {
+                sleeper.sleep();
+            }
+        }
+        self.shut_down();
+    }
+
+    /// Books the ticks of a round as busy or idle.
+    fn account(&self, frames: usize, since: u64) -> u64 {
+        let now = ticks();
+        let spent = now.wrapping_sub(since);
+        self.counters.total_ticks.add(spent);
+        if frames > 0 {
+            self.counters.batches.add(1);
+            self.counters.busy_ticks.add(spent);
+        }
+        now
+    }
+
+    /// Closes every port.
+    fn shut_down(&mut self) {
+        let ids: Vec<PortId> = self.ports.ids().collect();
+        ids.into_iter().for_each(|port| _ = self.detach(port));
+    }
+}
