@@ -2,4 +2,6 @@
 //!
 //! This crate is the facade: the engine under one name, and what the command `xdock` is made of.
 
+pub mod config;
+
 pub use crossdock_engine as engine;
