@@ -18,6 +18,7 @@ pub(super) fn port(port: &Located<PortConfig>, report: &mut Report) {
         let what = format!("port \"{name}\": mtu: {mtu} is too small for an interface with an IPv6 address");
         report.add(line, what, format!("{IPV6_MTU_MIN} to 65521 bytes, or no IPv6 address"));
     }
+    let routes = if port.is_flawed("address") { &[] } else { routes.as_slice() };
     for (at, route) in routes.iter().enumerate() {
         if let Some(hint) = unreachable_gateway(route, address) {
             let what =
@@ -88,6 +89,12 @@ fn twice(identity: &str, key: &str, line: Option<usize>, earlier: Option<usize>)
 impl<T> Located<T> {
     /// The line of `key`, or of the whole table where the key is absent.
     fn line_of(&self, key: &str) -> Option<usize> {
-        self.lines.get(key).copied().flatten().or_else(|| self.lines.get("").copied().flatten())
+        let line = |key| self.keys.get(key).and_then(|key| key.line);
+        line(key).or_else(|| line(""))
+    }
+
+    /// Whether the value of `key` was refused, so that what depends on it says nothing.
+    fn is_flawed(&self, key: &str) -> bool {
+        self.keys.get(key).is_some_and(|key| key.flawed)
     }
 }

@@ -12,15 +12,28 @@ use super::node::{Entry, Node, Value};
 use super::value::Invalid;
 use super::{Problem, Report};
 
-/// Where each key of a table stands, for checks that come after reading. `""` is the table itself.
-pub(super) type KeyLines = HashMap<&'static str, Option<usize>>;
+/// What checks that come after reading need to know about a table's keys. `""` is the table itself.
+pub(super) type Keys = HashMap<&'static str, Key>;
+
+/// Where a key stands, and whether its value had a problem of its own.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Key {
+    pub line: Option<usize>,
+    pub flawed: bool,
+}
+
+impl Key {
+    fn at(line: Option<usize>) -> Self {
+        Self { line, flawed: false }
+    }
+}
 
 /// One table while it is read.
 pub(super) struct Fields<'a> {
     owner: String,
     entries: &'a [Entry],
     known: Vec<&'static str>,
-    lines: KeyLines,
+    keys: Keys,
     problems: Vec<Problem>,
 }
 
@@ -31,7 +44,7 @@ impl<'a> Fields<'a> {
             owner: owner.into(),
             entries: &[],
             known: Vec::new(),
-            lines: KeyLines::from([("", node.line)]),
+            keys: Keys::from([("", Key::at(node.line))]),
             problems: Vec::new(),
         };
         match &node.value {
@@ -103,7 +116,7 @@ impl<'a> Fields<'a> {
         for entry in self.entries.iter().filter(|entry| keys.contains(&entry.key.as_str())) {
             self.key_problem(&entry.key, entry.line, Invalid::new("not in this version", "leave it out"));
         }
-        self.lines.extend(keys.iter().map(|key| (*key, None)));
+        self.keys.extend(keys.iter().map(|key| (*key, Key::default())));
     }
 
     /// Whether the key is there, right or wrong.
@@ -117,13 +130,13 @@ impl<'a> Fields<'a> {
     }
 
     /// Hands over what was found, unknown keys included, and tells where the keys stand.
-    pub fn finish(mut self, report: &mut Report) -> KeyLines {
-        for entry in self.entries.iter().filter(|entry| !self.lines.contains_key(entry.key.as_str())) {
+    pub fn finish(mut self, report: &mut Report) -> Keys {
+        for entry in self.entries.iter().filter(|entry| !self.keys.contains_key(entry.key.as_str())) {
             let invalid = Invalid::new(format!("unknown key \"{}\"", entry.key), self.nearest(&entry.key));
             self.problems.push(Problem::new(entry.line, self.inner(&invalid.what), invalid.hint));
         }
         report.problems.append(&mut self.problems);
-        self.lines
+        self.keys
     }
 
     fn nearest(&self, key: &str) -> String {
@@ -137,7 +150,7 @@ impl<'a> Fields<'a> {
             self.known.push(key);
         }
         let entry = self.entries.iter().find(|entry| entry.key == key);
-        self.lines.insert(key, entry.and_then(|entry| entry.line));
+        self.keys.entry(key).or_insert(Key::at(entry.and_then(|entry| entry.line)));
         entry
     }
 
@@ -158,7 +171,7 @@ impl<'a> Fields<'a> {
     }
 
     fn line(&self, key: &str) -> Option<usize> {
-        self.lines.get(key).copied().flatten()
+        self.keys.get(key).and_then(|key| key.line)
     }
 
     fn inner(&self, name: &str) -> String {
@@ -166,6 +179,9 @@ impl<'a> Fields<'a> {
     }
 
     fn key_problem(&mut self, key: &str, line: Option<usize>, invalid: Invalid) {
+        if let Some(key) = self.keys.get_mut(key) {
+            key.flawed = true;
+        }
         let what = format!("{}: {}", self.inner(key), invalid.what);
         self.problems.push(Problem::new(line, what, invalid.hint));
     }

@@ -16,6 +16,7 @@ mod tests;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crossdock_engine::wire::Mac;
 use serde::Serialize;
 use toml::de::DeTable;
 
@@ -23,7 +24,7 @@ use fields::Fields;
 use node::{Lines, Node};
 
 pub use schema::{AGEING_S, FDB_MAX, MTU, QUEUES};
-pub use value::{Destination, Invalid, Mac, Prefix, Route, Storm};
+pub use value::{Destination, Invalid, Prefix, Route, Storm, station};
 
 /// Where the control socket is unless a configuration or a flag says otherwise.
 pub const DEFAULT_CONTROL: &str = "/run/crossdock/control.sock";
@@ -97,7 +98,7 @@ pub struct DomainConfig {
     /// Most MAC addresses remembered.
     pub fdb_max: u32,
     /// The bridge's own address; frames to it are the bridge's.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "value::as_text")]
     pub mac: Option<Mac>,
 }
 
@@ -132,7 +133,7 @@ pub struct PortConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub netns: Option<String>,
     /// The interface's MAC address; `None`: a random one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "value::as_text")]
     pub mac: Option<Mac>,
     /// The interface's addresses.
     pub address: Vec<Prefix>,

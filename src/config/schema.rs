@@ -3,9 +3,9 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use super::fields::{Fields, KeyLines, boolean, integer, parsed, text};
+use super::fields::{Fields, Keys, boolean, integer, parsed, text};
 use super::node::Value;
-use super::value::{Invalid, Prefix, Route, Storm, gateway};
+use super::value::{Invalid, Prefix, Route, Storm, gateway, station};
 use super::{DomainConfig, EngineConfig, Poll, PortConfig, PortKind, Report};
 
 /// IP MTU of a port, in bytes: IPv4's least, and the most whose frame fits a super-frame.
@@ -19,10 +19,10 @@ pub const QUEUES: RangeInclusive<u8> = 1..=16;
 /// Longest path that `sockaddr_un` holds (unix(7): 108 bytes with the final zero).
 const SOCKET_PATH_MAX: usize = 107;
 
-/// A value that was read, with the lines of its keys.
+/// A value that was read, with where its keys stand.
 pub(super) struct Located<T> {
     pub value: T,
-    pub lines: KeyLines,
+    pub keys: Keys,
 }
 
 /// Reads the keys of `[engine]`. `cores` are those that exist.
@@ -83,8 +83,8 @@ pub(super) fn domain(mut fields: Fields<'_>, report: &mut Report) -> Located<Dom
     let mut domain = DomainConfig::new(fields.name("domain"));
     domain.ageing_s = fields.value("ageing_s", integer(AGEING_S, "seconds")).unwrap_or(domain.ageing_s);
     domain.fdb_max = fields.value("fdb_max", integer(FDB_MAX, "entries")).unwrap_or(domain.fdb_max);
-    domain.mac = fields.value("mac", parsed);
-    Located { value: domain, lines: fields.finish(report) }
+    domain.mac = fields.value("mac", |value| station(&text(value)?));
+    Located { value: domain, keys: fields.finish(report) }
 }
 
 /// Reads one `[[port]]`.
@@ -95,7 +95,7 @@ pub(super) fn port(mut fields: Fields<'_>, report: &mut Report) -> Located<PortC
     port.ifname = ifname;
     port.kind = fields.value("kind", kind).unwrap_or(port.kind);
     port.netns = fields.value("netns", netns);
-    port.mac = fields.value("mac", parsed);
+    port.mac = fields.value("mac", |value| station(&text(value)?));
     port.address = fields.list("address", |value| parsed::<Prefix>(value)?.check_host());
     port.routes = fields.tables("routes").into_iter().filter_map(|route_fields| route(route_fields, report)).collect();
     port.mtu = fields.value("mtu", integer(MTU, "bytes")).unwrap_or(port.mtu);
@@ -103,7 +103,7 @@ pub(super) fn port(mut fields: Fields<'_>, report: &mut Report) -> Located<PortC
     port.isolated = fields.value("isolated", boolean).unwrap_or(port.isolated);
     port.storm = fields.table("storm").map(|caps| storm(caps, report)).unwrap_or_default();
     fields.later(&["vlan"]);
-    Located { value: port, lines: fields.finish(report) }
+    Located { value: port, keys: fields.finish(report) }
 }
 
 /// The interface's name: the port's own unless the key says otherwise; either must suit the kernel.

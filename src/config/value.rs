@@ -6,6 +6,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use crossdock_engine::wire::Mac;
 use serde::{Serialize, Serializer};
 
 /// Why a value was refused, and what would be accepted.
@@ -25,54 +26,24 @@ impl Invalid {
     }
 }
 
-/// An Ethernet address that an interface may have: unicast and not zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Mac(pub [u8; 6]);
-
-impl FromStr for Mac {
-    type Err = Invalid;
-
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        let wrong = || Invalid::new(format!("\"{text}\" is not a MAC address"), "six bytes, like 02:00:00:00:00:01");
-        let mut bytes = [0; 6];
-        let mut parts = text.split(':');
-        for byte in &mut bytes {
-            let part = parts.next().filter(|part| part.len() == 2).ok_or_else(wrong)?;
-            *byte = hex_byte(part).ok_or_else(wrong)?;
-        }
-        if parts.next().is_some() {
-            return Err(wrong());
-        }
-        Self(bytes).check_host()
+/// Reads a MAC address that an interface may have: unicast and not zero.
+///
+/// # Errors
+/// The text is no such address.
+pub fn station(text: &str) -> Result<Mac, Invalid> {
+    let example = "six bytes, like 02:00:00:00:00:01";
+    let mac: Mac = text.parse().map_err(|_| Invalid::new(format!("\"{text}\" is not a MAC address"), example))?;
+    if mac.is_group() {
+        let [first, rest @ ..] = mac.0;
+        let [b, c, d, e, f] = rest;
+        let unicast = Mac([first & !1, b, c, d, e, f]);
+        let hint = format!("an interface has a unicast one, like {unicast}");
+        return Err(Invalid::new(format!("{mac} is a multicast address"), hint));
     }
-}
-
-/// Two hexadecimal digits. `from_str_radix` alone would also take `+1`.
-fn hex_byte(digits: &str) -> Option<u8> {
-    digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then(|| u8::from_str_radix(digits, 16).ok())?
-}
-
-impl Mac {
-    fn check_host(self) -> Result<Self, Invalid> {
-        if self.0[0] & 1 != 0 {
-            let unicast = Self([self.0[0] & !1, self.0[1], self.0[2], self.0[3], self.0[4], self.0[5]]);
-            return Err(Invalid::new(
-                format!("{self} is a multicast address"),
-                format!("an interface has a unicast one, like {unicast}"),
-            ));
-        }
-        if self.0 == [0; 6] {
-            return Err(Invalid::new("the MAC address is all zero", "leave mac out for a random one"));
-        }
-        Ok(self)
+    if mac == Mac::ZERO {
+        return Err(Invalid::new("the MAC address is all zero", "leave mac out for a random one"));
     }
-}
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
+    Ok(mac)
 }
 
 /// An IP address with the length of its network's prefix: `10.0.0.1/24`.
@@ -261,9 +232,11 @@ impl FromStr for Storm {
     }
 }
 
-impl Serialize for Mac {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+/// Serialises a MAC address as the text it prints.
+pub(super) fn as_text<S: Serializer>(mac: &Option<Mac>, serializer: S) -> Result<S::Ok, S::Error> {
+    match mac {
+        Some(mac) => serializer.collect_str(mac),
+        None => serializer.serialize_none(),
     }
 }
 
@@ -288,21 +261,12 @@ mod tests {
     }
 
     #[test]
-    fn mac_reads_and_prints() {
-        let mac: Mac = "02:00:00:0A:ff:01".parse().unwrap();
-        assert_eq!(mac, Mac([2, 0, 0, 10, 255, 1]));
-        assert_eq!(mac.to_string(), "02:00:00:0a:ff:01");
-    }
-
-    #[test]
-    fn mac_refuses_what_no_interface_has() {
-        for text in
-            ["", "02:00:00:00:00", "02:00:00:00:00:01:02", "2:0:0:0:0:1", "02:00:00:00:00:+1", "02-00-00-00-00-01"]
-        {
-            assert!(refused::<Mac>(text).contains("not a MAC"), "{text}");
-        }
-        assert!(refused::<Mac>("03:00:00:00:00:01").contains("like 02:00:00:00:00:01"));
-        assert!(refused::<Mac>("00:00:00:00:00:00").contains("all zero"));
+    fn a_station_has_a_unicast_address() {
+        assert_eq!(station("02:00:00:0A:ff:01"), Ok(Mac([2, 0, 0, 10, 255, 1])));
+        let refused = |text| station(text).expect_err(text).to_string();
+        assert!(refused("02:00:00:00:01").contains("not a MAC"));
+        assert!(refused("03:00:00:00:00:01").contains("like 02:00:00:00:00:01"));
+        assert!(refused("00:00:00:00:00:00").contains("all zero"));
     }
 
     #[test]
