@@ -2,4 +2,7 @@
 //!
 //! This crate is the facade: the engine under one name, and what the command `xdock` is made of.
 
+pub mod config;
+pub mod control;
+
 pub use crossdock_engine as engine;

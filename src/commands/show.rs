@@ -1,0 +1,117 @@
+//! `xdock show`: the state of a running switch, as tables or as the control socket's own JSON.
+
+use std::io::Write;
+
+use crossdock::control::api::{DomainInfo, Drops, FdbInfo, FlowInfo, PortInfo, WorkerInfo};
+use hyper::Method;
+use serde::de::DeserializeOwned;
+
+use super::ask;
+use crate::cli::{ListArgs, ShowCommand};
+use crate::failure::Failure;
+use crate::table::Table;
+
+pub fn run(command: &ShowCommand) -> Result<(), Failure> {
+    match command {
+        ShowCommand::Ports(args) => show(args, "ports", ports),
+        ShowCommand::Domains(args) => show(args, "domains", domains),
+        ShowCommand::Fdb(args) => show(args, "fdb", fdb),
+        ShowCommand::Flows(args) => show(args, "flows", flows),
+        ShowCommand::Drops(args) => show(args, "drops", drops),
+        ShowCommand::Workers(args) => show(args, "workers", workers),
+    }
+}
+
+fn show<T: DeserializeOwned>(args: &ListArgs, what: &str, table: fn(T) -> Table) -> Result<(), Failure> {
+    let command = format!("show {what}");
+    let answer = ask(&command, &args.target, Method::GET, &format!("/v1/{what}"), None)?;
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{answer:#}")?;
+        return Ok(());
+    }
+    let rows = serde_json::from_value(answer).map_err(|e| Failure::new(&command, e, other_version()))?;
+    table(rows).write(&mut out)?;
+    Ok(())
+}
+
+fn other_version() -> Option<String> {
+    Some("is the switch of another version? --json shows what it said".into())
+}
+
+fn ports(ports: Vec<PortInfo>) -> Table {
+    let mut table = Table::new(&[
+        "NAME",
+        "STATE",
+        "DOMAIN",
+        "IFNAME",
+        "NETNS",
+        "MTU",
+        "MAC",
+        "RX-FRAMES",
+        "RX-BYTES",
+        "TX-FRAMES",
+        "TX-BYTES",
+        "DROPS",
+    ]);
+    for port in ports {
+        let numbers = [port.rx_frames, port.rx_bytes, port.tx_frames, port.tx_bytes, port.drops.values().sum()];
+        let state = if port.up { "up" } else { "down" };
+        let netns = port.netns.unwrap_or_default();
+        let mtu = port.mtu.to_string();
+        let words = [port.name, state.into(), port.domain, port.ifname, netns, mtu, port.mac.unwrap_or_default()];
+        table.row(words.into_iter().chain(numbers.map(|n| n.to_string())));
+    }
+    table
+}
+
+fn domains(domains: Vec<DomainInfo>) -> Table {
+    let mut table = Table::new(&["NAME", "AGEING", "FDB", "FDB-MAX", "MAC", "PORTS"]);
+    for domain in domains {
+        let ageing = format!("{} s", domain.ageing_s);
+        let (now, most) = (domain.fdb_entries.to_string(), domain.fdb_max.to_string());
+        table.row([domain.name, ageing, now, most, domain.mac.unwrap_or_default(), domain.ports.join(",")]);
+    }
+    table
+}
+
+fn fdb(entries: Vec<FdbInfo>) -> Table {
+    let mut table = Table::new(&["DOMAIN", "VLAN", "MAC", "PORT", "AGE"]);
+    for entry in entries {
+        let age = if entry.fixed { "static".into() } else { format!("{} s", entry.age_s) };
+        table.row([entry.domain, entry.vlan.map(|v| v.to_string()).unwrap_or_default(), entry.mac, entry.port, age]);
+    }
+    table
+}
+
+fn flows(flows: Vec<FlowInfo>) -> Table {
+    let mut table = Table::new(&["WORKER", "IN", "KEY", "PROGRAM", "FRAMES", "BYTES", "IDLE"]);
+    for flow in flows {
+        let key: Vec<String> = flow.key.iter().map(|(field, value)| format!("{field}={value}")).collect();
+        let (worker, idle) = (flow.worker.to_string(), format!("{} s", flow.idle_s));
+        let (frames, bytes) = (flow.frames.to_string(), flow.bytes.to_string());
+        table.row([worker, flow.in_port, key.join(" "), flow.program.join(", "), frames, bytes, idle]);
+    }
+    table
+}
+
+fn drops(drops: Drops) -> Table {
+    let mut table = Table::new(&["REASON", "COUNT", "MEANING"]);
+    for (reason, drop) in drops {
+        table.row([reason, drop.count.to_string(), drop.meaning]);
+    }
+    table
+}
+
+fn workers(workers: Vec<WorkerInfo>) -> Table {
+    let mut table = Table::new(&["CORE", "BATCHES", "FRAMES", "IDLE", "CYCLES/FRAME", "FLOWS", "POOL-FREE", "POOL"]);
+    for worker in workers {
+        let core = worker.core.map(|core| core.to_string()).unwrap_or_default();
+        let idle = format!("{:.1}%", worker.idle_fraction * 100.0);
+        let cycles = worker.cycles_per_frame.map(|cycles| format!("{cycles:.0}")).unwrap_or_default();
+        let [batches, frames] = [worker.batches, worker.frames].map(|n| n.to_string());
+        let [flows, free, total] = [worker.flow_entries, worker.pool_free, worker.pool_total].map(|n| n.to_string());
+        table.row([core, batches, frames, idle, cycles, flows, free, total]);
+    }
+    table
+}

@@ -1,0 +1,291 @@
+//! The configuration: what a switch consists of, as plain data, and how it is read.
+//!
+//! Reading goes text -> [`node`] (a tree with lines) -> [`schema`] (typed values, key by key) -> [`check`] (what needs
+//! more than one key). Every step collects its problems in one [`Report`], so that a user sees all of them at once.
+//! The control socket's JSON enters at the tree, so a port added at run time meets the same rules.
+
+mod check;
+mod fields;
+mod node;
+mod schema;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crossdock_engine::wire::Mac;
+use serde::Serialize;
+use toml::de::DeTable;
+
+use fields::Fields;
+use node::{Lines, Node};
+
+pub use schema::{AGEING_S, FDB_MAX, MTU, QUEUES};
+pub use value::{Destination, Invalid, Prefix, Route, Storm, station};
+
+/// Where the control socket is unless a configuration or a flag says otherwise.
+pub const DEFAULT_CONTROL: &str = "/run/crossdock/control.sock";
+
+/// A whole switch.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Config {
+    /// The process: cores, polling, memory.
+    pub engine: EngineConfig,
+    /// The bridge domains.
+    pub domain: Vec<DomainConfig>,
+    /// The ports; each belongs to one of the domains.
+    pub port: Vec<PortConfig>,
+}
+
+/// How the switch process runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EngineConfig {
+    /// The core that the worker is pinned to (`cores = [n]`); `None`: one unpinned worker.
+    pub core: Option<usize>,
+    /// When the worker sleeps.
+    pub poll: Poll,
+    /// With [`Poll::Adaptive`]: how long to spin after the last frame, in microseconds.
+    pub spin_us: u32,
+    /// The control socket.
+    pub control: PathBuf,
+    /// Whether TAPs stay when the switch ends (`TUNSETPERSIST`).
+    pub persist: bool,
+    /// Flow-cache entries of a worker.
+    pub flows_max: u32,
+    /// Frames of 4 KiB.
+    pub frames: u32,
+    /// Frames of 68 KiB.
+    pub super_frames: u32,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            core: None,
+            poll: Poll::Adaptive,
+            spin_us: 50,
+            control: DEFAULT_CONTROL.into(),
+            persist: false,
+            flows_max: 65_536,
+            frames: 8192,
+            super_frames: 256,
+        }
+    }
+}
+
+/// When a worker without frames sleeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Poll {
+    /// It spins for `spin_us` after the last frame, then sleeps.
+    Adaptive,
+    /// Never.
+    Busy,
+    /// At once.
+    Interrupt,
+}
+
+/// A bridge domain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DomainConfig {
+    /// Unique among the domains.
+    pub name: String,
+    /// How long a MAC address is remembered after its last frame, in seconds.
+    pub ageing_s: u32,
+    /// Most MAC addresses remembered.
+    pub fdb_max: u32,
+    /// The bridge's own address; frames to it are the bridge's.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "value::as_text")]
+    pub mac: Option<Mac>,
+}
+
+impl DomainConfig {
+    /// A domain with every default.
+    #[must_use]
+    pub fn new(name: String) -> Self {
+        Self { name, ageing_s: 300, fdb_max: 65_536, mac: None }
+    }
+
+    /// Reads the JSON that this type serialises to.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn from_json(json: &serde_json::Value) -> Result<Self, Report> {
+        let mut report = Report::default();
+        let domain = schema::domain(Fields::new("the domain", &Node::from_json(json)), &mut report);
+        report.or(domain.value)
+    }
+}
+
+/// A port of a domain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PortConfig {
+    /// Unique among the ports.
+    pub name: String,
+    /// What kind of interface it is.
+    pub kind: PortKind,
+    /// The interface's name where it is created; others may rename it later.
+    pub ifname: String,
+    /// The interface's namespace, a name under `/run/netns` or a path; `None`: the switch's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netns: Option<String>,
+    /// The interface's MAC address; `None`: a random one.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "value::as_text")]
+    pub mac: Option<Mac>,
+    /// The interface's addresses.
+    pub address: Vec<Prefix>,
+    /// Routes through the interface.
+    pub routes: Vec<Route>,
+    /// The interface's IP MTU in bytes.
+    pub mtu: u16,
+    /// The domain it belongs to.
+    pub domain: String,
+    /// Queues of the TAP; each belongs to one worker.
+    pub queues: u8,
+    /// An isolated port reaches no other isolated port.
+    pub isolated: bool,
+    /// Caps on frames that the switch must copy.
+    pub storm: Storm,
+}
+
+impl PortConfig {
+    /// A TAP port with every default; its interface is called as the port.
+    #[must_use]
+    pub fn new(name: String, domain: String) -> Self {
+        Self {
+            kind: PortKind::Tap,
+            ifname: name.clone(),
+            netns: None,
+            mac: None,
+            address: Vec::new(),
+            routes: Vec::new(),
+            mtu: 1500,
+            domain,
+            queues: 1,
+            isolated: false,
+            storm: Storm::default(),
+            name,
+        }
+    }
+
+    /// Reads the JSON that this type serialises to.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; whether the domain exists is not looked at.
+    pub fn from_json(json: &serde_json::Value) -> Result<Self, Report> {
+        let mut report = Report::default();
+        let port = schema::port(Fields::new("the port", &Node::from_json(json)), &mut report);
+        check::port(&port, &mut report);
+        report.or(port.value)
+    }
+
+    /// The file that holds the interface's namespace; `None`: the switch's own.
+    #[must_use]
+    pub fn netns_path(&self) -> Option<PathBuf> {
+        self.netns.as_deref().map(netns_path)
+    }
+}
+
+/// What a port's interface is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PortKind {
+    /// A TAP, created with the port.
+    Tap,
+}
+
+impl Config {
+    /// Reads a configuration from TOML; `cores` are the cores that exist.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in the order of the lines.
+    pub fn parse(text: &str, cores: &[usize]) -> Result<Self, Report> {
+        let lines = Lines::of(text);
+        let (document, syntax) = DeTable::parse_recoverable(text);
+        let mut report = Report::default();
+        let config = read(&Node::from_toml(&document, &lines), cores, &mut report);
+        report.prefer_syntax(syntax.iter().map(|error| syntax_problem(error, &lines)).collect());
+        report.or(config)
+    }
+}
+
+fn read(document: &Node, cores: &[usize], report: &mut Report) -> Config {
+    let mut top = Fields::new("", document);
+    let engine = top.table("engine").map(|fields| schema::engine(fields, cores, report)).unwrap_or_default();
+    let domains: Vec<_> = top.tables("domain").into_iter().map(|fields| schema::domain(fields, report)).collect();
+    let ports: Vec<_> = top.tables("port").into_iter().map(|fields| schema::port(fields, report)).collect();
+    top.later(&["uplink", "vxlan", "gateway", "docker"]);
+    top.finish(report);
+    ports.iter().for_each(|port| check::port(port, report));
+    check::together(&domains, &ports, report);
+    Config {
+        engine,
+        domain: domains.into_iter().map(|domain| domain.value).collect(),
+        port: ports.into_iter().map(|port| port.value).collect(),
+    }
+}
+
+fn syntax_problem(error: &toml::de::Error, lines: &Lines) -> Problem {
+    let line = error.span().map(|span| lines.at(span.start));
+    Problem::new(line, error.message().replace('\n', ", "), "TOML: key = value, strings in double quotes")
+}
+
+/// The file of a namespace: a name is one under `/run/netns`, as `ip netns` keeps them.
+#[must_use]
+pub fn netns_path(netns: &str) -> PathBuf {
+    let path = Path::new("/run/netns").join(netns);
+    path.strip_prefix("/var/run").map_or_else(|_| path.clone(), |rest| Path::new("/run").join(rest))
+}
+
+/// One thing that is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The line in the file, from 1, where it is known.
+    pub line: Option<usize>,
+    /// What is wrong.
+    pub what: String,
+    /// What would be right.
+    pub hint: String,
+}
+
+impl Problem {
+    fn new(line: Option<usize>, what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { line, what: what.into(), hint: hint.into() }
+    }
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
+pub struct Report {
+    /// In the order of the lines.
+    pub problems: Vec<Problem>,
+}
+
+impl Report {
+    fn add(&mut self, line: Option<usize>, what: impl Into<String>, hint: impl Into<String>) {
+        self.problems.push(Problem::new(line, what, hint));
+    }
+
+    /// Adds what the TOML parser found. It went on reading after an error, so what else is said about the same line would
+    /// only be a consequence.
+    fn prefer_syntax(&mut self, mut syntax: Vec<Problem>) {
+        syntax.dedup_by_key(|error| error.line);
+        self.problems.retain(|problem| syntax.iter().all(|error| error.line != problem.line));
+        self.problems.extend(syntax);
+    }
+
+    fn or<T>(mut self, value: T) -> Result<T, Self> {
+        self.problems.sort_by_key(|problem| problem.line);
+        if self.problems.is_empty() { Ok(value) } else { Err(self) }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sentences: Vec<&str> = self.problems.iter().map(|problem| problem.what.as_str()).collect();
+        f.write_str(&sentences.join("; "))
+    }
+}

@@ -1,0 +1,315 @@
+//! The values of the configuration that have a syntax of their own: MAC addresses, prefixes, routes, rates.
+//!
+//! Each reads itself from text (`FromStr`), for TOML, JSON and command-line flags alike, and prints the same text.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use crossdock_engine::wire::Mac;
+use serde::{Serialize, Serializer};
+
+/// Why a value was refused, and what would be accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} ({hint})")]
+pub struct Invalid {
+    /// What is wrong, starting with the value: `"10.0.0.300/24" is not an IP prefix`.
+    pub what: String,
+    /// What would be right.
+    pub hint: String,
+}
+
+impl Invalid {
+    /// An `Invalid` from its two sentences.
+    pub fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { what: what.into(), hint: hint.into() }
+    }
+}
+
+/// Reads a MAC address that an interface may have: unicast and not zero.
+///
+/// # Errors
+/// The text is no such address.
+pub fn station(text: &str) -> Result<Mac, Invalid> {
+    let example = "six bytes, like 02:00:00:00:00:01";
+    let mac: Mac = text.parse().map_err(|_| Invalid::new(format!("\"{text}\" is not a MAC address"), example))?;
+    if mac.is_group() {
+        let [first, rest @ ..] = mac.0;
+        let [b, c, d, e, f] = rest;
+        let unicast = Mac([first & !1, b, c, d, e, f]);
+        let hint = format!("an interface has a unicast one, like {unicast}");
+        return Err(Invalid::new(format!("{mac} is a multicast address"), hint));
+    }
+    if mac == Mac::ZERO {
+        return Err(Invalid::new("the MAC address is all zero", "leave mac out for a random one"));
+    }
+    Ok(mac)
+}
+
+/// An IP address with the length of its network's prefix: `10.0.0.1/24`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Prefix {
+    /// The address, host bits included.
+    pub address: IpAddr,
+    /// Bits of the network: 0 to 32 for IPv4, 0 to 128 for IPv6.
+    pub length: u8,
+}
+
+impl FromStr for Prefix {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let wrong = || Invalid::new(format!("\"{text}\" is not an IP prefix"), "like 10.0.0.1/24 or fd00::1/64");
+        let (address, length) = text.split_once('/').ok_or_else(wrong)?;
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let digits = !length.is_empty() && length.bytes().all(|digit| digit.is_ascii_digit());
+        let length: u8 = length.parse().ok().filter(|_| digits).ok_or_else(wrong)?;
+        let most = width(address);
+        if length > most {
+            return Err(Invalid::new(
+                format!("\"{text}\" has a prefix longer than the address"),
+                format!("/0 to /{most} for this kind of address"),
+            ));
+        }
+        Ok(Self { address, length })
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.length)
+    }
+}
+
+impl Prefix {
+    /// The network that this address is in: the host bits cleared.
+    #[must_use]
+    pub fn network(&self) -> Self {
+        let host_bits = u32::from(width(self.address) - self.length);
+        let address = match self.address {
+            IpAddr::V4(v4) => IpAddr::V4((v4.to_bits() & u32::MAX.checked_shl(host_bits).unwrap_or(0)).into()),
+            IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & u128::MAX.checked_shl(host_bits).unwrap_or(0)).into()),
+        };
+        Self { address, length: self.length }
+    }
+
+    /// Whether `address` is of this network.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        address.is_ipv4() == self.address.is_ipv4() && Self { address, ..*self }.network() == self.network()
+    }
+
+    /// This prefix, if its address is one that an interface may have.
+    pub(super) fn check_host(self) -> Result<Self, Invalid> {
+        let broadcast = matches!(self.address, IpAddr::V4(v4) if v4.is_broadcast());
+        if self.address.is_multicast() || self.address.is_unspecified() || broadcast {
+            return Err(Invalid::new(format!("{self} is not a host's address"), "a unicast address, like 10.0.0.1/24"));
+        }
+        Ok(self)
+    }
+}
+
+fn width(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destination {
+    /// Everything that no other route matches.
+    Default,
+    /// One network; its host bits are zero.
+    Network(Prefix),
+}
+
+impl FromStr for Destination {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        if text == "default" {
+            return Ok(Self::Default);
+        }
+        let prefix: Prefix =
+            text.parse().map_err(|e: Invalid| Invalid::new(e.what, "\"default\" or a network, like 10.1.0.0/16"))?;
+        if prefix != prefix.network() {
+            return Err(Invalid::new(
+                format!("\"{text}\" has host bits set"),
+                format!("the network is {}", prefix.network()),
+            ));
+        }
+        Ok(Self::Network(prefix))
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::Network(prefix) => prefix.fmt(f),
+        }
+    }
+}
+
+/// A route of a port's interface. As text: `default via 10.0.0.254`, or `10.1.0.0/16` for one without gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Route {
+    /// Where it leads.
+    pub to: Destination,
+    /// The gateway; without one the destination is on the link itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub via: Option<IpAddr>,
+}
+
+impl Route {
+    /// This route, if its parts agree with each other.
+    pub(super) fn check(self) -> Result<Self, Invalid> {
+        match (self.to, self.via) {
+            (Destination::Default, None) => {
+                Err(Invalid::new("a default route needs a gateway", "{ to = \"default\", via = \"10.0.0.254\" }"))
+            }
+            (Destination::Network(to), Some(via)) if to.address.is_ipv4() != via.is_ipv4() => Err(Invalid::new(
+                format!("{to} and its gateway {via} are of different IP versions"),
+                "a gateway of the network's own IP version",
+            )),
+            _ => Ok(self),
+        }
+    }
+}
+
+impl FromStr for Route {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let (to, via) = match words.as_slice() {
+            [to] => (to, None),
+            [to, "via", via] => (to, Some(gateway(via)?)),
+            _ => return Err(Invalid::new(format!("\"{text}\" is not a route"), "like \"default via 10.0.0.254\"")),
+        };
+        Self { to: to.parse()?, via }.check()
+    }
+}
+
+/// Reads a gateway's address.
+///
+/// # Errors
+/// The text is no IP address.
+pub(super) fn gateway(text: &str) -> Result<IpAddr, Invalid> {
+    text.parse().map_err(|_| Invalid::new(format!("\"{text}\" is not an IP address"), "like 10.0.0.254 or fd00::fe"))
+}
+
+/// What a port may bring in of the frames that a switch must copy, in frames per second. Absent: no cap.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Storm {
+    /// Frames to the broadcast address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broadcast: Option<u32>,
+    /// Frames to multicast addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multicast: Option<u32>,
+    /// Frames to unicast addresses that the switch has not learned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<u32>,
+}
+
+impl FromStr for Storm {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let mut storm = Self::default();
+        for part in text.split(',') {
+            let wrong = || Invalid::new(format!("\"{part}\" is not a storm cap"), "like broadcast=1000,unknown=500");
+            let (kind, rate) = part.split_once('=').ok_or_else(wrong)?;
+            let cap = match kind {
+                "broadcast" => &mut storm.broadcast,
+                "multicast" => &mut storm.multicast,
+                "unknown" => &mut storm.unknown,
+                _ => return Err(wrong()),
+            };
+            *cap = Some(rate.parse().map_err(|_| wrong())?);
+        }
+        Ok(storm)
+    }
+}
+
+/// Serialises a MAC address as the text it prints.
+pub(super) fn as_text<S: Serializer>(mac: &Option<Mac>, serializer: S) -> Result<S::Ok, S::Error> {
+    match mac {
+        Some(mac) => serializer.collect_str(mac),
+        None => serializer.serialize_none(),
+    }
+}
+
+impl Serialize for Prefix {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Serialize for Destination {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused<T: FromStr<Err = Invalid> + fmt::Debug>(text: &str) -> String {
+        text.parse::<T>().expect_err(text).to_string()
+    }
+
+    #[test]
+    fn a_station_has_a_unicast_address() {
+        assert_eq!(station("02:00:00:0A:ff:01"), Ok(Mac([2, 0, 0, 10, 255, 1])));
+        let refused = |text| station(text).expect_err(text).to_string();
+        assert!(refused("02:00:00:00:01").contains("not a MAC"));
+        assert!(refused("03:00:00:00:00:01").contains("like 02:00:00:00:00:01"));
+        assert!(refused("00:00:00:00:00:00").contains("all zero"));
+    }
+
+    #[test]
+    fn prefix_knows_its_network() {
+        let host: Prefix = "10.1.2.3/20".parse().unwrap();
+        assert_eq!(host.network().to_string(), "10.1.0.0/20");
+        assert!(host.contains("10.1.15.255".parse().unwrap()));
+        assert!(!host.contains("10.1.16.0".parse().unwrap()));
+        assert!(!host.contains("fd00::1".parse().unwrap()));
+        let all: Prefix = "fd00::1/0".parse().unwrap();
+        assert_eq!(all.network().to_string(), "::/0");
+        assert!(all.contains("2001:db8::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn prefix_refuses() {
+        for text in ["10.0.0.1", "10.0.0.300/24", "10.0.0.1/", "10.0.0.1/+8", "10.0.0.1/x", "/24"] {
+            assert!(refused::<Prefix>(text).contains("not an IP prefix"), "{text}");
+        }
+        assert!(refused::<Prefix>("10.0.0.1/33").contains("/0 to /32"));
+        assert!(refused::<Prefix>("fd00::1/129").contains("/0 to /128"));
+        for text in ["224.0.0.1/24", "0.0.0.0/8", "255.255.255.255/32", "ff02::1/64", "::/64"] {
+            assert!(text.parse::<Prefix>().unwrap().check_host().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn routes() {
+        let route: Route = "default via 10.0.0.254".parse().unwrap();
+        assert_eq!(route, Route { to: Destination::Default, via: "10.0.0.254".parse().ok() });
+        assert!("10.1.0.0/16".parse::<Route>().unwrap().via.is_none());
+        assert!(refused::<Route>("default").contains("needs a gateway"));
+        assert!(refused::<Route>("10.1.0.0/16 via fd00::1").contains("different IP versions"));
+        assert!(refused::<Route>("10.1.0.1/16").contains("the network is 10.1.0.0/16"));
+        assert!(refused::<Route>("default dev eth0").contains("not a route"));
+    }
+
+    #[test]
+    fn storm_caps() {
+        let storm: Storm = "broadcast=1000,unknown=5".parse().unwrap();
+        assert_eq!(storm, Storm { broadcast: Some(1000), multicast: None, unknown: Some(5) });
+        for text in ["broadcast", "broadcast=x", "anycast=5", ""] {
+            assert!(refused::<Storm>(text).contains("not a storm cap"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What the control socket says: the JSON of each path.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /v1/version` | [`Version`] |
+//! | `GET /v1/ports` | list of [`PortInfo`] |
+//! | `POST /v1/ports` with a [`PortConfig`](crate::config::PortConfig) | the [`PortInfo`] |
+//! | `DELETE /v1/ports/NAME` | nothing |
+//! | `GET /v1/domains` | list of [`DomainInfo`] |
+//! | `POST /v1/domains` with a [`DomainConfig`](crate::config::DomainConfig) | the [`DomainInfo`] |
+//! | `DELETE /v1/domains/NAME` | nothing |
+//! | `GET /v1/fdb` | list of [`FdbInfo`] |
+//! | `GET /v1/flows` | list of [`FlowInfo`] |
+//! | `GET /v1/drops` | [`Drops`] |
+//! | `GET /v1/workers` | list of [`WorkerInfo`] |
+//!
+//! A refused request gets a status of 400 or above and an [`ErrorBody`].
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The running program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// Its version, as `xdock --version` prints.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+}
+
+/// Why a request was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// What is wrong.
+    pub error: String,
+    /// What would be right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// A port and what passed it since it was added.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortInfo {
+    /// Its name.
+    pub name: String,
+    /// Its kind, as in the configuration.
+    pub kind: String,
+    /// The interface's name when it was made.
+    pub ifname: String,
+    /// The interface's namespace when it was made; `None`: the switch's own.
+    pub netns: Option<String>,
+    /// The bridge domain it belongs to.
+    pub domain: String,
+    /// Whether frames can pass.
+    pub up: bool,
+    /// IP MTU in bytes.
+    pub mtu: u16,
+    /// The interface's MAC address, where it is known.
+    pub mac: Option<String>,
+    /// Frames received from the port; a super-frame counts once.
+    pub rx_frames: u64,
+    /// Their bytes, without FCS.
+    pub rx_bytes: u64,
+    /// Frames sent to the port.
+    pub tx_frames: u64,
+    /// Their bytes.
+    pub tx_bytes: u64,
+    /// Frames dropped at this port, by reason; reasons that never occurred are absent.
+    pub drops: BTreeMap<String, u64>,
+    /// What may be left undone in a frame to or from the port.
+    pub offload: OffloadInfo,
+}
+
+/// What a port's frames may leave to the receiver.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OffloadInfo {
+    /// Checksums.
+    pub csum: bool,
+    /// Segmentation of TCP.
+    pub tso: bool,
+    /// Segmentation of UDP.
+    pub uso: bool,
+    /// Segmentation inside a UDP tunnel.
+    pub tunnel: bool,
+}
+
+/// A bridge domain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainInfo {
+    /// Its name.
+    pub name: String,
+    /// Ageing time of its FDB, in seconds.
+    pub ageing_s: u32,
+    /// Most entries of its FDB.
+    pub fdb_max: u32,
+    /// The bridge's own MAC address.
+    pub mac: Option<String>,
+    /// Its ports.
+    pub ports: Vec<String>,
+    /// Entries of its FDB now.
+    pub fdb_entries: u64,
+}
+
+/// A learned MAC address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FdbInfo {
+    /// The domain it was learned in.
+    pub domain: String,
+    /// The VLAN it was learned in; `None`: untagged.
+    pub vlan: Option<u16>,
+    /// The address.
+    pub mac: String,
+    /// The port it is behind.
+    pub port: String,
+    /// Seconds since its last frame.
+    pub age_s: u64,
+    /// Whether it was configured and never ages.
+    #[serde(rename = "static")]
+    pub fixed: bool,
+}
+
+/// An entry of a worker's flow cache.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowInfo {
+    /// The worker, from 0.
+    pub worker: usize,
+    /// The port its frames come from.
+    pub in_port: String,
+    /// The header fields that select it.
+    pub key: BTreeMap<String, String>,
+    /// What is done to its frames, in order.
+    pub program: Vec<String>,
+    /// Frames that it handled.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Seconds since the last.
+    pub idle_s: u64,
+}
+
+/// Dropped frames of all ports, by reason.
+pub type Drops = BTreeMap<String, DropInfo>;
+
+/// One reason for drops.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropInfo {
+    /// Frames dropped for it.
+    pub count: u64,
+    /// What it means.
+    pub meaning: String,
+}
+
+/// A worker since it began.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkerInfo {
+    /// The core it is pinned to; `None`: unpinned.
+    pub core: Option<usize>,
+    /// Rounds that found frames.
+    pub batches: u64,
+    /// Frames received.
+    pub frames: u64,
+    /// Share of its time without frames, 0 to 1.
+    pub idle_fraction: f64,
+    /// Processor cycles (TSC ticks) per frame, where there were frames.
+    pub cycles_per_frame: Option<f64>,
+    /// Entries of its flow cache.
+    pub flow_entries: u64,
+    /// Free frames in its pool.
+    pub pool_free: u64,
+    /// Frames that it has in all.
+    pub pool_total: u64,
+}

@@ -1,0 +1,91 @@
+//! The other end of the control socket, as `xdock` uses it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::UnixStream;
+
+use super::api::ErrorBody;
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nothing listens on the socket, or it may not be used.
+    #[error("cannot reach the switch at {path}: {source}", path = path.display())]
+    Unreachable {
+        /// The socket.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The conversation broke off.
+    #[error("the switch gave no answer: {0}")]
+    NoAnswer(String),
+    /// The switch refused.
+    #[error("{}", .0.error)]
+    Refused(ErrorBody),
+}
+
+impl ClientError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unreachable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("run as root, or as a member of the socket's group".into())
+            }
+            Self::Unreachable { .. } => {
+                Some("start it with \"xdock run\", or name its socket with --control PATH".into())
+            }
+            Self::NoAnswer(_) => None,
+            Self::Refused(body) => body.hint.clone(),
+        }
+    }
+}
+
+/// Sends one request to the switch that listens on `socket`, and waits for the answer's JSON (`null` if it is empty).
+///
+/// # Errors
+/// The switch cannot be reached, breaks off, or refuses.
+pub fn request(socket: &Path, method: Method, path: &str, body: Option<&Value>) -> Result<Value, ClientError> {
+    let body = body.map_or_else(Bytes::new, |json| json.to_string().into());
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "xdock")
+        .header("content-type", "application/json")
+        .body(Full::new(body))
+        .map_err(|e| ClientError::NoAnswer(e.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    let runtime = runtime.map_err(|e| ClientError::NoAnswer(e.to_string()))?;
+    let (status, answer) = runtime.block_on(exchange(socket, request))?;
+    understand(status, &answer)
+}
+
+async fn exchange(socket: &Path, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), ClientError> {
+    let unreachable = |source| ClientError::Unreachable { path: socket.to_owned(), source };
+    let stream = UnixStream::connect(socket).await.map_err(unreachable)?;
+    let broken = |e: hyper::Error| ClientError::NoAnswer(e.to_string());
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    tokio::spawn(connection);
+    let response = sender.send_request(request).await.map_err(broken)?;
+    let status = response.status();
+    let body = response.into_body().collect().await.map_err(broken)?;
+    Ok((status, body.to_bytes()))
+}
+
+fn understand(status: StatusCode, answer: &[u8]) -> Result<Value, ClientError> {
+    if !status.is_success() {
+        let unclear = |_| ErrorBody { error: format!("the switch answered {status}"), hint: None };
+        return Err(ClientError::Refused(serde_json::from_slice(answer).unwrap_or_else(unclear)));
+    }
+    if answer.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_slice(answer).map_err(|e| ClientError::NoAnswer(e.to_string()))
+}

@@ -1,0 +1,4 @@
+//! The control socket: HTTP and JSON over a unix socket, the same for `xdock`, plugins and `curl --unix-socket`.
+
+pub mod api;
+pub mod client;
