@@ -305,8 +305,8 @@ impl Worker {
         });
     }
 
-    /// Asks every port whether its link is up.
-    fn check_links(&mut self) {
+    /// Asks every port whether its link is up, and forgets what was learned on those that are not.
+    pub fn check_links(&mut self) {
         let ids: Vec<PortId> = self.ports.ids().collect();
         for port in ids {
             let up = self.ports.queues_mut(port).iter_mut().all(|queue| queue.is_up());
