@@ -17,7 +17,7 @@ pub trait Egress {
 }
 
 /// Runs `actions` in order. The last disposes of the frame; an `Output` before it sends a copy.
-#[inline]
+#[inline(always)]
 pub fn execute(actions: &[Action], mut frame: Frame, egress: &mut impl Egress, pool: &mut Pool) {
     let Some((last, rest)) = actions.split_last() else { return egress.drop(frame, DropReason::NoEgress, pool) };
     for &action in rest {

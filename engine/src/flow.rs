@@ -91,6 +91,12 @@ impl FlowKey {
         transmute!(words)
     }
 
+    /// A key of layer 2 only.
+    #[inline(always)]
+    pub(crate) fn from_layer2([a, b, c]: [u64; 3]) -> FlowKey {
+        FlowKey::from_words([a, b, c, 0, 0, 0, 0, 0])
+    }
+
     /// The EtherType as a number.
     pub fn ethertype(&self) -> u16 {
         u16::from_be_bytes(self.ethertype)

@@ -228,7 +228,7 @@ impl Frame {
     /// Hints that the frame's first line is read soon.
     #[inline]
     pub fn prefetch(&self) {
-        crate::prefetch::read(self.data.as_ptr());
+        crate::cpu::prefetch(self.data.as_ptr());
     }
 
     #[inline]
@@ -479,6 +479,19 @@ impl Batch {
         }
         self.frames.push(frame);
         Ok(())
+    }
+
+    /// Adds as many frames as fit.
+    #[inline]
+    pub fn fill_from(&mut self, frames: impl Iterator<Item = Frame>) {
+        self.frames.extend(frames.take(self.limit - self.frames.len()));
+    }
+
+    /// Adds a frame to a batch that has room: the egress path flushes a batch as soon as it is full.
+    #[inline(always)]
+    pub(crate) fn push_within(&mut self, frame: Frame) {
+        debug_assert!(self.frames.len() < self.limit);
+        self.frames.push(frame);
     }
 
     /// Takes all frames out, in order.

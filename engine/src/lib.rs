@@ -16,9 +16,9 @@ pub mod worker; // the loop of one core
 pub mod switch; // the embedding API
 
 pub mod clock;
+mod cpu;
 pub mod drop;
 mod memory;
-mod prefetch;
 pub mod stats;
 pub mod wire;
 

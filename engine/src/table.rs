@@ -14,14 +14,14 @@
 //! of the batch may have changed the entry meanwhile.
 
 use crate::clock::Millis;
-use crate::flow::{Depth, FlowKey};
+use crate::cpu::{equal_lanes, equal_line, prefetch};
+use crate::flow::FlowKey;
 use crate::memory::Slab;
-use crate::prefetch;
 use crate::program::Action;
-use ahash::RandomState;
+use ahash::{AHasher, RandomState};
 use std::hash::{BuildHasher, Hasher};
 use std::io;
-use zerocopy::FromZeros;
+use zerocopy::{FromZeros, transmute_ref};
 
 const WAYS: usize = 8;
 /// Actions a cached program may have; a longer one is compiled for every frame.
@@ -51,7 +51,8 @@ const _: () = assert!(size_of::<Entry>() == 128, "a line of key, a line of state
 pub struct SlotId(u32);
 
 impl SlotId {
-    const NONE: SlotId = SlotId(u32::MAX);
+    /// No way.
+    pub const NONE: SlotId = SlotId(u32::MAX);
 }
 
 /// A cached flow, as shown to people.
@@ -67,6 +68,19 @@ pub struct FlowEntry {
     pub bytes: u64,
     /// When the last came.
     pub seen: Millis,
+}
+
+/// Hashes the words of keys: three for a key of layer 2, whose other words are zero, else all eight.
+pub struct KeyHasher(AHasher);
+
+impl KeyHasher {
+    /// The hash of a key's leading words.
+    #[inline(always)]
+    pub fn hash(&self, words: &[u64]) -> u64 {
+        let mut hasher = self.0.clone();
+        words.iter().for_each(|&word| hasher.write_u64(word));
+        hasher.finish()
+    }
 }
 
 /// The flow cache.
@@ -97,34 +111,30 @@ impl FlowTable {
         self.entries.len()
     }
 
-    /// The hash of a key: of its first three words where the rest is zero anyway.
+    /// What hashes keys for this table.
     #[inline]
-    pub fn hash(&self, key: &FlowKey, depth: Depth) -> u64 {
-        let words = key.words();
-        let mut hasher = self.hasher.build_hasher();
-        let deep = if depth == Depth::L2 { 3 } else { 8 };
-        words[..deep].iter().for_each(|&word| hasher.write_u64(word));
-        hasher.finish()
+    pub fn hasher(&self) -> KeyHasher {
+        KeyHasher(self.hasher.build_hasher())
     }
 
     /// Hints that the set of `hash` is looked at soon.
     #[inline]
     pub fn prefetch(&self, hash: u64) {
-        prefetch::read(&raw const self.tags[self.set(hash)]);
+        prefetch(&raw const self.tags[self.set(hash)]);
     }
 
     /// The way whose tag fits, if any; its lines are on their way into the cache.
     #[inline]
     pub fn candidate(&self, hash: u64) -> SlotId {
         let set = self.set(hash);
-        let hits = matching(&self.tags[set], tag(hash));
+        let hits = equal_lanes(&self.tags[set].0, tag(hash));
         if hits == 0 {
             return SlotId::NONE;
         }
         let slot = set * WAYS + hits.trailing_zeros() as usize;
         let entry = &raw const self.entries[slot];
-        prefetch::read(entry);
-        prefetch::read(entry.cast::<FlowKey>().wrapping_add(1));
+        prefetch(entry);
+        prefetch(entry.cast::<FlowKey>().wrapping_add(1));
         SlotId(slot as u32)
     }
 
@@ -189,7 +199,7 @@ impl FlowTable {
 
     fn search(&self, key: &FlowKey, hash: u64, epoch: u32) -> Option<SlotId> {
         let set = self.set(hash);
-        let mut hits = matching(&self.tags[set], tag(hash));
+        let mut hits = equal_lanes(&self.tags[set].0, tag(hash));
         while hits != 0 {
             let slot = set * WAYS + hits.trailing_zeros() as usize;
             if self.entries[slot].holds(key, epoch) {
@@ -203,11 +213,11 @@ impl FlowTable {
     /// The way to fill: the key's own void entry, a free way, another void entry, or the one used longest ago.
     fn victim(&self, set: usize, key: &FlowKey, hash: u64, epoch: u32, now: Millis) -> usize {
         let tags = &self.tags[set];
-        let own = matching(tags, tag(hash));
+        let own = equal_lanes(&tags.0, tag(hash));
         if own != 0 && self.entries[set * WAYS + own.trailing_zeros() as usize].key == *key {
             return own.trailing_zeros() as usize;
         }
-        let free = matching(tags, 0);
+        let free = equal_lanes(&tags.0, 0);
         if free != 0 {
             return free.trailing_zeros() as usize;
         }
@@ -222,9 +232,7 @@ impl FlowTable {
 impl Entry {
     #[inline]
     fn holds(&self, key: &FlowKey, epoch: u32) -> bool {
-        let (a, b) = (self.key.words(), key.words());
-        let difference = a.iter().zip(&b).fold(0, |sum, (x, y)| sum | (x ^ y));
-        difference == 0 && self.epoch == epoch
+        self.epoch == epoch && equal_line(transmute_ref!(&self.key), transmute_ref!(key))
     }
 
     fn show(&self) -> FlowEntry {
@@ -239,12 +247,6 @@ fn tag(hash: u64) -> u16 {
     (hash >> 48) as u16 | 1
 }
 
-/// One bit per way whose tag is `tag`.
-#[inline]
-fn matching(tags: &Tags, tag: u16) -> u32 {
-    tags.0.iter().enumerate().fold(0, |bits, (way, &t)| bits | (u32::from(t == tag) << way))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,12 +258,12 @@ mod tests {
     }
 
     fn put(table: &mut FlowTable, n: u64, epoch: u32, now: u32) -> SlotId {
-        let hash = table.hash(&key(n), Depth::L2);
+        let hash = table.hasher().hash(&key(n).words());
         table.insert(&key(n), hash, &[Action::Output(PortId(n as u16))], epoch, Millis(now)).unwrap()
     }
 
     fn get(table: &FlowTable, n: u64, epoch: u32) -> Option<SlotId> {
-        let hash = table.hash(&key(n), Depth::L2);
+        let hash = table.hasher().hash(&key(n).words());
         table.verify(table.candidate(hash), &key(n), hash, epoch)
     }
 
@@ -318,7 +320,7 @@ mod tests {
     #[test]
     fn a_long_program_is_not_cached() {
         let mut table = FlowTable::new(8).unwrap();
-        let hash = table.hash(&key(1), Depth::L2);
+        let hash = table.hasher().hash(&key(1).words());
         assert_eq!(table.insert(&key(1), hash, &[Action::Output(PortId(1)); 5], 1, Millis(0)), None);
     }
 }

@@ -93,7 +93,7 @@ impl Worker {
             let now = Instant::now();
             let frames = self.poll(millis_since(begin));
             self.bury(events, &mut sleeper);
-            self.housekeeping(self.now);
+            self.housekeeping(self.core.now);
             last_ticks = self.account(frames, last_ticks);
             if frames > 0 {
                 last_frame = now;
@@ -106,7 +106,7 @@ impl Worker {
             };
             if spins {
                 std::thread::yield_now();
-            } else if !self.ports.arm() {
+            } else if !self.core.ports.arm() {
                 sleeper.sleep();
             }
         }
@@ -117,17 +117,17 @@ impl Worker {
     fn account(&self, frames: usize, since: u64) -> u64 {
         let now = ticks();
         let spent = now.wrapping_sub(since);
-        self.counters.total_ticks.add(spent);
+        self.core.counters.total_ticks.add(spent);
         if frames > 0 {
-            self.counters.batches.add(1);
-            self.counters.busy_ticks.add(spent);
+            self.core.counters.batches.add(1);
+            self.core.counters.busy_ticks.add(spent);
         }
         now
     }
 
     /// Closes every port.
     fn shut_down(&mut self) {
-        let ids: Vec<PortId> = self.ports.ids().collect();
+        let ids: Vec<PortId> = self.core.ports.ids().collect();
         ids.into_iter().for_each(|port| _ = self.detach(port));
     }
 }

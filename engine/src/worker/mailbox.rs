@@ -72,7 +72,7 @@ impl Worker {
                     self.close(port, sleeper);
                     let _ = done.send(());
                 }
-                Command::Publish(topology) => self.tables.publish(topology),
+                Command::Publish(topology) => self.core.tables.publish(topology),
                 Command::ShowFdb(domain, cursor, reply) => drop(reply.send(self.fdb_page(domain, cursor))),
                 Command::ShowFlows(cursor, reply) => drop(reply.send(self.flow_page(cursor))),
             }
@@ -82,7 +82,7 @@ impl Worker {
 
     /// Closes the ports that failed and reports them.
     pub fn bury(&mut self, events: &Sender<Event>, sleeper: &mut super::Sleeper) {
-        while let Some((port, error)) = self.ports.next_failed() {
+        while let Some((port, error)) = self.core.ports.next_failed() {
             if self.close(port, sleeper) {
                 let _ = events.send(Event::PortGone { port, error });
             }
@@ -91,20 +91,20 @@ impl Worker {
 
     /// Closes a port; false when it was closed before.
     fn close(&mut self, port: PortId, sleeper: &mut super::Sleeper) -> bool {
-        sleeper.forget(self.ports.queues_mut(port));
+        sleeper.forget(self.core.ports.queues_mut(port));
         self.detach(port)
     }
 
     fn fdb_page(&self, domain: DomainId, cursor: usize) -> FdbPage {
-        let Some(fdb) = self.tables.fdb(domain) else { return FdbPage::default() };
+        let Some(fdb) = self.core.tables.fdb(domain) else { return FdbPage::default() };
         let (entries, next) = fdb.page(cursor, PAGE);
-        FdbPage { entries: entries.into_iter().map(|e| (e, self.now.since(e.seen))).collect(), next }
+        FdbPage { entries: entries.into_iter().map(|e| (e, self.core.now.since(e.seen))).collect(), next }
     }
 
     fn flow_page(&self, cursor: usize) -> FlowPage {
-        let (flows, next) = self.table.page(cursor, PAGE, self.tables.epoch());
+        let (flows, next) = self.core.table.page(cursor, PAGE, self.core.tables.epoch());
         let aged = |flow: FlowEntry| {
-            let idle = self.now.since(flow.seen);
+            let idle = self.core.now.since(flow.seen);
             (flow, idle)
         };
         FlowPage { flows: flows.into_iter().map(aged).collect(), next }

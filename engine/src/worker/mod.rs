@@ -10,12 +10,14 @@
 //!         -> run: verify; a miss walks the stages and is cached; execute -> flush every egress batch
 //! ```
 //!
-//! The last loop is strictly in order: what one frame teaches (a new address, a move) holds for the very next one, so
+//! The run loop is strictly in order: what one frame teaches (a new address, a move) holds for the very next one, so
 //! the cache never changes what happens to a frame.
 //!
 //! Commands come by message at the top of a round, housekeeping a little every millisecond: flow stamps are carried
 //! over to the forwarding database, old entries age, links are checked. Nothing waits for anybody.
 
+mod core;
+mod housekeeping;
 mod idle;
 mod mailbox;
 mod ports;
@@ -25,22 +27,19 @@ pub use mailbox::{Command, Event, FdbPage, FlowPage};
 pub use ports::Attachment;
 
 use crate::clock::{Millis, ticks};
-use crate::execute::{Egress, execute};
+use crate::drop::DropReason;
 use crate::flow::{Depth, FlowKey, PortId};
-use crate::frame::{Arena, Batch, Frame, Pool};
-use crate::parse::parse;
-use crate::pipeline::{Compiled, Pipeline};
+use crate::frame::{Arena, Batch};
+use crate::parse::{layer2, parse};
 use crate::stages::Stage;
 use crate::stats::WorkerCounters;
-use crate::table::{FlowTable, SlotId};
+use crate::table::{KeyHasher, SlotId};
 use crate::tables::Tables;
-use ports::{Outlet, Ports};
+use core::Core;
+use housekeeping::Sweep;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-
-/// Milliseconds in which the whole flow cache is swept once and every table aged once.
-const SWEEP_MS: u32 = 1000;
 
 /// Sizes of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,80 +75,63 @@ pub struct PhaseTicks {
 
 /// One core's switch.
 pub struct Worker {
-    ports: Ports,
-    pool: Pool,
-    table: FlowTable,
-    pipeline: Pipeline,
-    tables: Tables,
+    core: Core,
     depth: Depth,
     rx: Batch,
+    lookups: Lookups,
+    sweep: Sweep,
+}
+
+/// What is known of the frames of a batch, by position.
+struct Lookups {
     keys: Vec<FlowKey>,
     hashes: Vec<u64>,
     slots: Vec<SlotId>,
-    now: Millis,
-    cache: bool,
-    sweep: Sweep,
-    counters: Arc<WorkerCounters>,
-}
-
-/// How far housekeeping has come.
-#[derive(Default)]
-struct Sweep {
-    cursor: usize,
-    last: Millis,
-    began: Millis,
-    frames: u64,
+    refused: Vec<(usize, DropReason)>,
 }
 
 impl Worker {
-    /// A worker without ports. `stages` come between the built-in ones, see [`Pipeline::new`].
+    /// A worker without ports. `stages` come between the built-in ones, see [`crate::pipeline::Pipeline::new`].
     ///
     /// # Errors
     /// When there is no memory for the flow cache.
     pub fn new(config: WorkerConfig, arena: &Arena, stages: Vec<Box<dyn Stage>>) -> io::Result<Worker> {
-        let pipeline = Pipeline::new(stages);
-        Ok(Worker {
-            ports: Ports::new(config.batch),
-            pool: arena.pool(arena.total(), arena.total()),
-            table: FlowTable::new(config.flows)?,
-            depth: pipeline.depth(),
-            pipeline,
-            tables: Tables::new(),
-            rx: Batch::new(config.batch),
-            keys: Vec::with_capacity(config.batch),
-            hashes: Vec::with_capacity(config.batch),
-            slots: Vec::with_capacity(config.batch),
-            now: Millis::default(),
-            cache: config.cache,
-            sweep: Sweep::default(),
-            counters: Arc::default(),
-        })
+        let core = Core::new(config, arena, stages)?;
+        let lookups = Lookups {
+            keys: vec![FlowKey::default(); config.batch],
+            hashes: vec![0; config.batch],
+            slots: vec![SlotId::NONE; config.batch],
+            refused: Vec::with_capacity(config.batch),
+        };
+        let (depth, rx) = (core.pipeline.depth(), Batch::new(config.batch));
+        Ok(Worker { core, depth, rx, lookups, sweep: Sweep::default() })
     }
 
     /// What this worker counts.
     pub fn counters(&self) -> &Arc<WorkerCounters> {
-        &self.counters
+        &self.core.counters
     }
 
     /// What this worker knows.
     pub fn tables(&mut self) -> &mut Tables {
-        &mut self.tables
+        &mut self.core.tables
     }
 
     /// Opens a port.
     pub fn attach(&mut self, port: Attachment) {
         port.counters.up.store(true, Relaxed);
-        self.tables.set_up(port.port, true);
-        self.ports.attach(port);
+        self.core.tables.set_up(port.port, true);
+        self.core.ports.attach(port);
     }
 
     /// Closes a port and forgets what was learned on it; false when it was not open.
     pub fn detach(&mut self, port: PortId) -> bool {
-        if let Some(counters) = self.ports.counters(port) {
+        let core = &mut self.core;
+        if let Some(counters) = core.ports.counters(port) {
             counters.up.store(false, Relaxed);
         }
-        self.tables.set_up(port, false);
-        self.ports.detach(port, &mut self.pool).is_some()
+        core.tables.set_up(port, false);
+        core.ports.detach(port, &mut core.pool).is_some()
     }
 
     /// One round over all queues at time `now`; says how many frames came.
@@ -162,14 +144,14 @@ impl Worker {
         self.round(now, &mut Stopwatch { spent, last: 0 })
     }
 
-    #[inline]
+    #[inline(always)]
     fn round(&mut self, now: Millis, watch: &mut impl Laps) -> usize {
-        self.now = now;
+        self.core.now = now;
         let mut frames = 0;
-        for i in 0..self.ports.queue_count() {
-            let Some(queue) = self.ports.queue_at(i) else { break };
+        for i in 0..self.core.ports.queue_count() {
+            let Some(queue) = self.core.ports.queue_at(i) else { break };
             watch.start();
-            self.ports.receive(queue, &mut self.pool, &mut self.rx);
+            self.core.receive(queue, &mut self.rx);
             if self.rx.is_empty() {
                 continue;
             }
@@ -181,147 +163,69 @@ impl Worker {
             watch.lap(|spent| &mut spent.probe);
             self.run(queue.0);
             watch.lap(|spent| &mut spent.run);
-            self.ports.flush(&mut self.pool);
+            self.core.flush();
             watch.lap(|spent| &mut spent.flush);
         }
-        self.counters.frames.add(frames as u64);
+        self.core.counters.frames.add(frames as u64);
         frames
     }
 
     /// Frames to keys and hashes; frames that are no frames leave the batch.
     fn classify(&mut self, port: PortId) {
-        self.keys.clear();
-        self.hashes.clear();
-        let mut i = 0;
-        while let Some(frame) = self.rx.get(i) {
-            match parse(frame, port, self.depth) {
-                Ok(key) => {
-                    let hash = self.table.hash(&key, self.depth);
-                    self.table.prefetch(hash);
-                    self.keys.push(key);
-                    self.hashes.push(hash);
-                    i += 1;
+        let hasher = self.core.table.hasher();
+        let targets = self.lookups.keys.iter_mut().zip(&mut self.lookups.hashes);
+        for (i, (frame, (key, hash))) in self.rx.iter().zip(targets).enumerate() {
+            match look(frame, port, self.depth, &hasher) {
+                Ok(found) => {
+                    (*key, *hash) = found;
+                    self.core.table.prefetch(*hash);
                 }
-                Err(reason) => {
-                    let frame = self.rx.remove(i);
-                    Outlet { ports: &mut self.ports, ingress: port }.drop(frame, reason, &mut self.pool);
-                }
+                Err(reason) => self.lookups.refused.push((i, reason)),
             }
+        }
+        if !self.lookups.refused.is_empty() {
+            self.discard_refused(port);
+        }
+    }
+
+    /// Takes the frames that have no key out of the batch.
+    #[cold]
+    fn discard_refused(&mut self, port: PortId) {
+        while let Some((i, reason)) = self.lookups.refused.pop() {
+            let frame = self.rx.remove(i);
+            self.lookups.keys.copy_within(i + 1.., i);
+            self.lookups.hashes.copy_within(i + 1.., i);
+            self.core.discard(frame, port, reason);
         }
     }
 
     /// Hashes to candidate entries.
     fn probe(&mut self) {
-        self.slots.clear();
-        self.slots.extend(self.hashes.iter().map(|&hash| self.table.candidate(hash)));
+        let Lookups { slots, hashes, .. } = &mut self.lookups;
+        for (slot, &hash) in slots.iter_mut().zip(&hashes[..self.rx.len()]) {
+            *slot = self.core.table.candidate(hash);
+        }
     }
 
     /// Runs every frame's program, in order.
     fn run(&mut self, port: PortId) {
-        let mut batch = std::mem::replace(&mut self.rx, Batch::new(0));
-        for (i, frame) in batch.drain().enumerate() {
-            let (key, hash) = (&self.keys[i], self.hashes[i]);
-            match self.table.verify(self.slots[i], key, hash, self.tables.epoch()) {
-                Some(slot) if self.cache => {
-                    let actions = self.table.run(slot, frame.len(), self.now);
-                    let mut egress = Outlet { ports: &mut self.ports, ingress: port };
-                    execute(actions, frame, &mut egress, &mut self.pool);
-                }
-                _ => self.miss(i, frame, port),
-            }
+        let Lookups { keys, hashes, slots, .. } = &self.lookups;
+        let found = slots.iter().zip(keys).zip(hashes);
+        for (frame, ((&slot, key), &hash)) in self.rx.drain().zip(found) {
+            self.core.run(frame, port, slot, (key, hash));
         }
-        self.rx = batch;
     }
+}
 
-    /// Walks the stages for a frame, caches what they decide where that may be, and executes it.
-    fn miss(&mut self, i: usize, frame: Frame, port: PortId) {
-        self.counters.misses.add(1);
-        let (key, hash) = (&self.keys[i], self.hashes[i]);
-        let compiled = self.pipeline.compile(key, &frame, &mut self.tables, self.now);
-        if compiled == Compiled::Reply {
-            return self.reply(frame, port);
-        }
-        let program = self.pipeline.program().actions();
-        let slot = match compiled {
-            Compiled::Flow if self.cache => self.table.insert(key, hash, program, self.tables.epoch(), self.now),
-            _ => None,
-        };
-        let actions = match slot {
-            Some(slot) => self.table.run(slot, frame.len(), self.now),
-            None => program,
-        };
-        execute(actions, frame, &mut Outlet { ports: &mut self.ports, ingress: port }, &mut self.pool);
+/// The key of a frame and its hash. Layer 2 is hashed in registers, on the way to memory.
+#[inline(always)]
+fn look(frame: &[u8], port: PortId, depth: Depth, hasher: &KeyHasher) -> Result<(FlowKey, u64), DropReason> {
+    if depth > Depth::L2 {
+        let key = parse(frame, port, depth)?;
+        return Ok((key, hasher.hash(&key.words())));
     }
-
-    /// Sends the stages' answer back where the frame came from; the frame itself makes room for it.
-    #[cold]
-    fn reply(&mut self, frame: Frame, port: PortId) {
-        self.pool.free(frame);
-        let answer = self.pipeline.answer();
-        let frame = self.pool.alloc(answer.len()).and_then(|mut frame| {
-            if frame.fill(answer) {
-                return Some(frame);
-            }
-            self.pool.free(frame);
-            None
-        });
-        Outlet { ports: &mut self.ports, ingress: port }.answer(frame, &mut self.pool);
-    }
-
-    /// What is due at time `now` besides frames.
-    pub fn housekeeping(&mut self, now: Millis) {
-        let elapsed = now.since(self.sweep.last);
-        if elapsed == 0 {
-            return;
-        }
-        self.sweep.last = now;
-        if self.sweep.cursor == 0 && now.since(self.sweep.began) < SWEEP_MS {
-            return;
-        }
-        self.carry_stamps(now, elapsed);
-        if self.sweep.cursor == 0 {
-            self.sweep.began = now;
-            self.tables.age(now);
-            self.check_links();
-        }
-        self.publish_gauges();
-    }
-
-    /// Sweeps the part of the flow cache that `elapsed` milliseconds stand for.
-    fn carry_stamps(&mut self, now: Millis, elapsed: u32) {
-        let idle = self.sweep.cursor == 0 && self.counters.frames.get() == self.sweep.frames;
-        if idle {
-            return;
-        }
-        if self.sweep.cursor == 0 {
-            self.sweep.frames = self.counters.frames.get();
-        }
-        let share = self.table.capacity() * elapsed.min(SWEEP_MS) as usize / SWEEP_MS as usize;
-        let tables = &mut self.tables;
-        self.sweep.cursor = self.table.sweep(self.sweep.cursor, share.max(64), |key, seen| {
-            if now.since(seen) <= 4 * SWEEP_MS {
-                tables.refresh(key.port, key.eth_src, seen);
-            }
-        });
-    }
-
-    /// Asks every port whether its link is up, and forgets what was learned on those that are not.
-    pub fn check_links(&mut self) {
-        let ids: Vec<PortId> = self.ports.ids().collect();
-        for port in ids {
-            let up = self.ports.queues_mut(port).iter_mut().all(|queue| queue.is_up());
-            if let Some(counters) = self.ports.counters(port) {
-                counters.up.store(up, Relaxed);
-            }
-            self.tables.set_up(port, up);
-        }
-    }
-
-    fn publish_gauges(&self) {
-        self.counters.flow_entries.set(self.table.used() as u64);
-        self.counters.pool_free.set(self.pool.free_frames() as u64);
-        self.counters.moves.set(self.tables.moves());
-    }
+    let words = layer2(frame, port).ok_or(DropReason::Runt)?;
+    Ok((FlowKey::from_layer2(words), hasher.hash(&words)))
 }
 
 /// What may watch the phases of a round.

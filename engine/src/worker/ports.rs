@@ -145,29 +145,21 @@ impl Ports {
         }
     }
 
-    /// Puts a frame into a port's egress batch.
-    #[inline]
-    fn push(&mut self, port: PortId, frame: Frame, pool: &mut Pool) -> Result<(), (Frame, DropReason)> {
-        let Some(slot) = self.slots.get_mut(port.index()).and_then(Option::as_mut) else {
-            return Err((frame, DropReason::PortDown));
-        };
-        if frame.wire_len() > slot.longest {
-            slot.counters.count_drop(DropReason::TooBig);
-            pool.free(frame);
-            return Ok(());
+    /// The port's egress, if it can take a frame of `len` bytes on the wire.
+    #[inline(always)]
+    fn lane(&mut self, port: PortId, len: usize) -> Result<&mut Slot, DropReason> {
+        match self.slots.get_mut(port.index()) {
+            Some(Some(slot)) if len <= slot.longest => Ok(slot),
+            Some(Some(_)) => Err(DropReason::TooBig),
+            _ => Err(DropReason::PortDown),
         }
-        if slot.out.is_empty() {
-            self.dirty.push(port);
-        }
-        let full = slot.out.room() == 1;
-        if let Err(frame) = slot.out.push(frame) {
-            return Err((frame, DropReason::TxFull));
-        }
-        if full {
-            self.dirty.retain(|&p| p != port);
-            self.flush_port(port, pool);
-        }
-        Ok(())
+    }
+
+    /// Flushes one port before its time, because its batch is full.
+    #[cold]
+    fn flush_early(&mut self, port: PortId, pool: &mut Pool) {
+        self.dirty.retain(|&p| p != port);
+        self.flush_port(port, pool);
     }
 }
 
@@ -185,6 +177,16 @@ impl Outlet<'_> {
         }
     }
 
+    /// Counts at the port that a frame cannot leave by; at the ingress where that port is gone.
+    #[cold]
+    fn refuse(&mut self, port: PortId, frame: Frame, reason: DropReason, pool: &mut Pool) {
+        match self.ports.counters(port) {
+            Some(counters) => counters.count_drop(reason),
+            None => self.count(|c| c.count_drop(reason)),
+        }
+        pool.free(frame);
+    }
+
     /// Sends an answer back where its question came from; `None` when there was no memory for it.
     pub fn answer(&mut self, answer: Option<Frame>, pool: &mut Pool) {
         match answer {
@@ -195,10 +197,21 @@ impl Outlet<'_> {
 }
 
 impl Egress for Outlet<'_> {
-    #[inline]
+    #[inline(always)]
     fn output(&mut self, port: PortId, frame: Frame, pool: &mut Pool) {
-        if let Err((frame, reason)) = self.ports.push(port, frame, pool) {
-            self.drop(frame, reason, pool);
+        match self.ports.lane(port, frame.wire_len()) {
+            Err(reason) => self.refuse(port, frame, reason, pool),
+            Ok(slot) => {
+                let first = slot.out.is_empty();
+                slot.out.push_within(frame);
+                let full = slot.out.room() == 0;
+                if first {
+                    self.ports.dirty.push(port);
+                }
+                if full {
+                    self.ports.flush_early(port, pool);
+                }
+            }
         }
     }
 
