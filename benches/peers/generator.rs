@@ -1,0 +1,87 @@
+//! A source of raw frames: AF_PACKET, `sendmmsg`, no queueing discipline (Linux `packet(7)`).
+#![expect(unsafe_code, reason = "packet sockets and sendmmsg are used through libc")]
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice::name_to_index, socket_with};
+use std::io;
+use std::mem::{size_of, zeroed};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// Frames a system call takes.
+const BATCH: usize = 64;
+
+/// Bytes of a 64-byte frame without its FCS.
+pub const FRAME: usize = 60;
+
+/// A packet socket that sends one frame over and over.
+#[derive(Debug)]
+pub struct Generator {
+    socket: OwnedFd,
+    frame: [u8; FRAME],
+}
+
+impl Generator {
+    /// Opens it on an interface of the calling thread's namespace.
+    pub fn open(interface: &str, frame: [u8; FRAME]) -> io::Result<Self> {
+        let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+        let index = name_to_index(&socket, interface)?;
+        bypass_qdisc(&socket)?;
+        bind(&socket, index)?;
+        Ok(Self { socket, frame })
+    }
+
+    /// Sends for `time` as fast as it can; returns how many frames it offered. One that finds the interface's queue
+    /// full is dropped by the kernel, ends its system call, and counts.
+    pub fn send_for(&mut self, time: Duration) -> io::Result<u64> {
+        let end = Instant::now() + time;
+        let mut offered = 0;
+        while Instant::now() < end {
+            offered += self.send(BATCH)?.max(1);
+        }
+        Ok(offered)
+    }
+
+    /// Sends up to [`BATCH`] frames in one call; returns how many were taken, 0 when the interface is full.
+    pub fn send(&mut self, count: usize) -> io::Result<u64> {
+        let mut part = libc::iovec { iov_base: self.frame.as_mut_ptr().cast(), iov_len: FRAME };
+        // SAFETY: all zeroes is a valid mmsghdr: no name, no data, no control.
+        let mut messages: [libc::mmsghdr; BATCH] = unsafe { zeroed() };
+        for message in &mut messages {
+            message.msg_hdr.msg_iov = &raw mut part;
+            message.msg_hdr.msg_iovlen = 1;
+        }
+        let count = count.min(BATCH) as libc::c_uint;
+        // SAFETY: `count` messages are valid, and `part` and the frame outlive the call, which only reads them.
+        let sent = unsafe { libc::sendmmsg(self.socket.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
+        u64::try_from(sent).or_else(|_| full_or_error(io::Error::last_os_error()))
+    }
+}
+
+/// A full transmit queue is no error of a load test.
+fn full_or_error(error: io::Error) -> io::Result<u64> {
+    match error.raw_os_error() {
+        Some(libc::ENOBUFS | libc::EAGAIN | libc::EINTR) => Ok(0),
+        _ => Err(error),
+    }
+}
+
+fn bypass_qdisc(socket: &OwnedFd) -> io::Result<()> {
+    let (fd, on) = (socket.as_raw_fd(), 1_i32);
+    // SAFETY: the option is an int, and `on` is one that outlives the call.
+    let result = unsafe {
+        let size = size_of::<libc::c_int>() as libc::socklen_t;
+        libc::setsockopt(fd, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, (&raw const on).cast(), size)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn bind(socket: &OwnedFd, index: u32) -> io::Result<()> {
+    // SAFETY: all zeroes is a valid sockaddr_ll.
+    let mut address: libc::sockaddr_ll = unsafe { zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_ifindex = index.cast_signed();
+    let size = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: `address` is a sockaddr_ll of `size` bytes that outlives the call.
+    let result = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), size) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -1,0 +1,100 @@
+//! Packet rate: 64-byte frames (60 without FCS, one IPv4/UDP flow) from a generator in h1, counted at h2's interface.
+//!
+//! The sink is the cheapest there is without a program on the interface: the frames go to a MAC that h2 does not have
+//! but has spoken from once, so every switch knows it behind h2's port, and h2's stack drops them at the door
+//! (`PACKET_OTHERHOST`). They are counted by the interface's receive counter before that.
+
+use crate::cpu;
+use crate::generator::{FRAME, Generator};
+use crate::lab::{Counters, pin_thread};
+use crate::systems::Placement;
+use crate::testbed::{MACS, Testbed};
+use anyhow::{Result, ensure};
+use std::time::{Duration, Instant};
+
+/// The MAC behind h2's port that nobody there listens to.
+const SINK: [u8; 6] = [2, 0, 0, 0, 0, 0xee];
+
+const WARM_UP: Duration = Duration::from_millis(200);
+
+/// What a run delivered, and what it cost.
+#[derive(Debug, Clone, Copy)]
+pub struct PacketRate {
+    /// Million packets per second at h2's interface.
+    pub delivered: f64,
+    /// Million packets per second the source made; more than were delivered when the system is the bottleneck.
+    pub offered: f64,
+    /// Nanoseconds all CPUs were busy per delivered packet: source, switch and sink.
+    pub cpu: f64,
+    /// Nanoseconds of the switch's process per delivered packet.
+    pub switch_cpu: Option<f64>,
+}
+
+/// Sends for `time` and a warm-up.
+pub fn measure(bed: &Testbed, time: Duration) -> Result<PacketRate> {
+    bed.h2.run(teach)??;
+    let received = bed.h2.counters("eth0")?;
+    let switch = bed.switch.as_ref().map(|process| process.pid());
+    bed.h1.run(|| {
+        pin_thread(Placement::CLIENT)?;
+        let mut generator = Generator::open("eth0", frame(MACS[0], SINK))?;
+        generator.send_for(WARM_UP)?;
+        let before = Snapshot::take(&received, switch)?;
+        let offered = generator.send_for(time)?;
+        let after = Snapshot::take(&received, switch)?;
+        after.since(&before, offered)
+    })?
+}
+
+/// h2 speaks from the sink's MAC, to everybody, a few times in case one gets lost.
+fn teach() -> Result<()> {
+    let mut generator = Generator::open("eth0", frame(SINK, [0xff; 6]))?;
+    ensure!(generator.send(3)? > 0, "h2 could not send");
+    std::thread::sleep(Duration::from_millis(50));
+    Ok(())
+}
+
+/// Counters at one moment.
+struct Snapshot {
+    when: Instant,
+    received: u64,
+    busy: Duration,
+    switch: Option<Duration>,
+}
+
+impl Snapshot {
+    fn take(received: &Counters, switch: Option<u32>) -> Result<Self> {
+        let switch = switch.map(cpu::of_process).transpose()?;
+        Ok(Self { when: Instant::now(), received: received.received()?, busy: cpu::busy()?, switch })
+    }
+
+    fn since(&self, before: &Self, offered: u64) -> Result<PacketRate> {
+        let delivered = (self.received - before.received) as f64;
+        ensure!(delivered >= 1000.0, "only {delivered} of {offered} packets were delivered");
+        let micros = (self.when - before.when).as_secs_f64() * 1e6;
+        let per_packet = |time: Duration| time.as_secs_f64() * 1e9 / delivered;
+        Ok(PacketRate {
+            delivered: delivered / micros,
+            offered: offered as f64 / micros,
+            cpu: per_packet(self.busy - before.busy),
+            switch_cpu: self.switch.zip(before.switch).map(|(after, before)| per_packet(after - before)),
+        })
+    }
+}
+
+/// Ethernet, IPv4 (RFC 791) and UDP without checksum (RFC 768) in 60 bytes.
+fn frame(source: [u8; 6], destination: [u8; 6]) -> [u8; FRAME] {
+    let mut frame = [0; FRAME];
+    frame[..6].copy_from_slice(&destination);
+    frame[6..12].copy_from_slice(&source);
+    frame[12..34].copy_from_slice(&[0x08, 0, 0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    let checksum = ipv4_checksum(&frame[14..34]);
+    frame[24..26].copy_from_slice(&checksum.to_be_bytes());
+    frame[34..42].copy_from_slice(&[0x30, 0x39, 0, 9, 0, 26, 0, 0]);
+    frame
+}
+
+fn ipv4_checksum(header: &[u8]) -> u16 {
+    let sum: u32 = header.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
+    !((sum & 0xffff) + (sum >> 16)) as u16
+}
