@@ -231,8 +231,10 @@ fn assert_bit_exact(offload: bool) {
     let netns = Netns::new();
     netns.run(|| {
         let config = |ifname| TapConfig { mtu: 9000, offload, ..TapConfig::new(ifname, ifname) };
-        let (mut a, mut b) = (Rig::new(&config("a")), Rig::new(&config("b")));
-        for args in ["link add br0 type bridge", "link set a master br0", "link set b master br0", "link set br0 up"] {
+        let (mut a, mut b) = (Rig::new(&config("left")), Rig::new(&config("right")));
+        for args in
+            ["link add br0 type bridge", "link set left master br0", "link set right master br0", "link set br0 up"]
+        {
             netns.ip(args);
         }
         until("the bridge forwards", || {
@@ -520,9 +522,22 @@ fn a_persistent_tap_outlives_its_port_and_is_found_again() {
 }
 
 #[test]
+fn without_privilege_the_error_says_so() {
+    use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+    let here = Netns::new();
+    here.run(|| {
+        let empty = CapabilitySet::empty();
+        let none = CapabilitySets { effective: empty, permitted: empty, inheritable: empty };
+        set_capabilities(None, none).unwrap();
+        let error = Tap::create(&eth0(&here)).err().unwrap().to_string();
+        assert!(error.contains("not permitted; it needs CAP_NET_ADMIN"), "{error}");
+    });
+}
+
+#[test]
 fn errors_name_the_thing_and_leave_nothing_behind() {
     let (here, there) = (Netns::new(), Netns::new());
-    there.ip("link add taken type dummy");
+    there.ip("link add taken type veth peer name other");
     let base = || eth0(&there);
     let named = |ifname: &str| TapConfig { ifname: ifname.into(), ..base() };
     let within = |netns: &str| TapConfig { netns: Some(netns.into()), ..base() };
