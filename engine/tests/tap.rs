@@ -219,7 +219,9 @@ fn a_tap_may_stay_in_our_namespace() {
     let here = Netns::new();
     here.run(|| {
         let mut rig = Rig::new(&TapConfig { netns: None, ..addressed(&here, &["10.9.0.1/24"]) });
+        until("nothing waits", || !rig.sees(|_| true) && !rig.queues[0].arm());
         provoke_arp(&here);
+        until("the worker is kept awake", || rig.queues[0].arm());
         rig.expect("ARP request", is_arp);
         assert!(!here.links().contains("xd0"));
         rig.assert_full();

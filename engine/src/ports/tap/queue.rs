@@ -11,8 +11,8 @@
 //! are in the second-level cache.
 //!
 //! Without free memory, a call that already has frames stops, and the rest waits in the kernel's queue, which slows
-//! the sender down without loss. A call that has none must not leave frames there, since an edge-triggered
-//! sleeper would never hear of them again: it throws them away by name.
+//! the sender down without loss. A call that has none would be repeated for ever, since its worker does not sleep
+//! while frames wait: it throws them away by name.
 
 use crate::drop::DropReason;
 use crate::frame::{Batch, Frame, Offload, SMALL_ROOM, SUPER_ROOM};
@@ -85,16 +85,25 @@ impl<D: Device> Queue for TapQueue<D> {
         Some(self.0.as_fd())
     }
 
+    /// Frames may have been left by a call that ended early.
+    fn arm(&mut self) -> bool {
+        self.polls(PollFlags::IN)
+    }
+
     /// A TAP is writable exactly while its interface is up (`tun_sock_writeable` in drivers/net/tun.c).
     fn is_up(&mut self) -> bool {
-        let mut fds = [PollFd::new(&*self.0, PollFlags::OUT)];
-        let polled = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
-        polled.is_ok() && fds[0].revents().contains(PollFlags::OUT)
+        self.polls(PollFlags::OUT)
     }
 }
 
 impl<D: Device> TapQueue<D> {
     const HEADER_LEN: usize = if D::VNET { vnet::LEN } else { 0 };
+
+    fn polls(&self, event: PollFlags) -> bool {
+        let mut fds = [PollFd::new(&*self.0, event)];
+        let polled = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+        polled.is_ok() && fds[0].revents().contains(event)
+    }
 
     /// Reads one frame into an empty super chunk.
     fn land(&self, landing: &mut Frame) -> io::Result<Landed> {
@@ -130,7 +139,7 @@ impl<D: Device> TapQueue<D> {
         }
         for _ in 0..MOST_READS {
             match uninterrupted(|| self.0.read(&mut [0; vnet::LEN])) {
-                Ok(_) => count_refused(io, 0, DropReason::PoolEmpty),
+                Ok(_) => io.refuse(0, DropReason::PoolEmpty),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }
@@ -197,17 +206,11 @@ fn shelve(io: &mut Io<'_>, landing: Frame) -> Option<Frame> {
     small
 }
 
-/// Drops a frame that was received. It never reaches the worker, so it is counted as received here.
+/// Drops a frame that was received.
 #[cold]
 fn refuse(io: &mut Io<'_>, frame: Frame, reason: DropReason) {
-    count_refused(io, frame.len(), reason);
+    io.refuse(frame.len(), reason);
     io.pool.free(frame);
-}
-
-fn count_refused(io: &Io<'_>, len: usize, reason: DropReason) {
-    io.count.rx_frames.add(1);
-    io.count.rx_bytes.add(len as u64);
-    io.count.drop(reason);
 }
 
 /// Repeats a system call that a signal interrupted.
