@@ -10,6 +10,7 @@
 //! Frames and counters are lent to every call as [`Io`], so a queue shares nothing and needs no lock.
 
 pub mod channel;
+pub mod tap;
 
 use crate::drop::DropReason;
 use crate::frame::{Arena, Batch, Frame, Pool};

@@ -1,5 +1,8 @@
 //! One header, one file: field positions, a checked view, and the values they carry.
 
+pub mod cidr;
 pub mod ethernet;
+pub mod vnet;
 
+pub use cidr::Cidr;
 pub use ethernet::Mac;

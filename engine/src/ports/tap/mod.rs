@@ -1,0 +1,266 @@
+//! TAP: an interface of the kernel whose cable ends in a file of ours.
+//!
+//! # Theory of operation
+//!
+//! A [`Tap`] is created in our own namespace under a temporary name, then moved into its namespace, renamed and
+//! configured. Opening /dev/net/tun inside the other namespace would be shorter, but the file holds the namespace
+//! it was opened in for as long as it is open: deleting that namespace would free nothing.
+//!
+//! From then on the files are the identity: whoever moves or renames the interface does not disturb the port. When
+//! the interface is deleted, or its namespace dies, the files answer EBADFD and the port is gone. Closing them deletes the
+//! interface, unless it is persistent, so a creation that fails half-way leaves nothing behind.
+//!
+//! Frames carry a virtio-net header with the sender's unfinished checksums and super-frames. Where the kernel refuses
+//! the header, or on request, the port is the plain TAP of the `tun-tap` crate: wire-size frames, checksums complete.
+
+mod link;
+mod netns;
+mod place;
+mod plain;
+mod queue;
+mod sys;
+
+use super::{Caps, Port, Queue};
+use crate::frame::Arena;
+use crate::wire::{Cidr, Mac};
+use netns::Netns;
+use place::Place;
+use plain::Plain;
+use queue::{Device, TapQueue};
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use sys::Offloads;
+
+/// The name until the interface is where it belongs; the kernel fills in a number that is free.
+const TEMPORARY: &str = "xd%d";
+
+/// What a TAP is to be.
+#[derive(Clone, Debug)]
+pub struct TapConfig {
+    /// The port's name.
+    pub name: String,
+    /// The interface's name.
+    pub ifname: String,
+    /// Its namespace: a name under /run/netns, or a path when there is a slash in it; `None` for ours.
+    pub netns: Option<String>,
+    /// The interface's MAC; `None` for one that the kernel draws.
+    pub mac: Option<Mac>,
+    /// Largest IP packet, in bytes: 68 to 65,521.
+    pub mtu: u16,
+    /// Addresses of the interface. IPv6 ones are not probed for duplicates (IFA_F_NODAD), so they work at once.
+    pub addresses: Vec<Cidr>,
+    /// Routes through the interface.
+    pub routes: Vec<Route>,
+    /// How many queues, at least 1. A plain TAP has one.
+    pub queues: usize,
+    /// Whether the interface outlives the port, and a later port finds it again by its name. Such a port does hold the namespace.
+    pub persist: bool,
+    /// Whether to carry checksums and super-frames; false for the plain TAP.
+    pub offload: bool,
+}
+
+impl TapConfig {
+    /// One queue with offloads and MTU 1500 in our namespace, without addresses.
+    pub fn new(name: impl Into<String>, ifname: impl Into<String>) -> TapConfig {
+        TapConfig {
+            name: name.into(),
+            ifname: ifname.into(),
+            netns: None,
+            mac: None,
+            mtu: 1500,
+            addresses: Vec::new(),
+            routes: Vec::new(),
+            queues: 1,
+            persist: false,
+            offload: true,
+        }
+    }
+}
+
+/// A route of a TAP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The destination: a network, or prefix length 0 for everything.
+    pub to: Cidr,
+    /// The next hop; `None` when the destination is on the link.
+    pub via: Option<IpAddr>,
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "route {}", self.to)?;
+        self.via.map_or(Ok(()), |via| write!(f, " via {via}"))
+    }
+}
+
+/// Why there is no TAP.
+#[derive(Debug, thiserror::Error)]
+pub enum TapError {
+    /// A name that no interface can have.
+    #[error(
+        "`{0}` cannot name an interface: 1 to 15 printable bytes without space, '/', ':' or '%', and not '.' or '..'"
+    )]
+    BadName(String),
+    /// No queue at all.
+    #[error("`queues` must be at least 1")]
+    NoQueues,
+    /// The namespace cannot be opened.
+    #[error("network namespace `{name}` ({path}): {source}", path = path.display())]
+    Netns {
+        /// As in the configuration.
+        name: String,
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// The kernel has no TAPs.
+    #[error("/dev/net/tun: {0}; is the module `tun` loaded, and the device visible here?")]
+    NoTun(io::Error),
+    /// The process may not do this.
+    #[error("{doing}: not permitted; it needs CAP_NET_ADMIN, and CAP_SYS_ADMIN for another namespace")]
+    Privilege {
+        /// What was being done.
+        doing: String,
+    },
+    /// The interface exists already.
+    #[error("an interface named `{ifname}` exists already in {place}")]
+    NameTaken {
+        /// The name.
+        ifname: String,
+        /// The namespace, in words.
+        place: String,
+    },
+    /// Another refusal of the kernel.
+    #[error("{doing}: {source}")]
+    Kernel {
+        /// What was being done.
+        doing: String,
+        /// What the kernel says.
+        source: io::Error,
+    },
+}
+
+/// A TAP that is up, in its namespace, with its addresses.
+pub struct Tap {
+    name: String,
+    caps: Caps,
+    files: Files,
+}
+
+enum Files {
+    Offload(Vec<Arc<OwnedFd>>),
+    Plain(Arc<Plain>),
+}
+
+impl Device for OwnedFd {
+    const VNET: bool = true;
+
+    #[inline]
+    fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::read(self, buf)?)
+    }
+
+    #[inline]
+    fn write(&self, buf: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(self, buf)?)
+    }
+}
+
+impl Tap {
+    /// Creates the interface as described, sets it up and opens its queues.
+    ///
+    /// # Errors
+    /// [`TapError`], each a sentence that names the thing. Nothing is left behind.
+    pub fn create(config: &TapConfig) -> Result<Tap, TapError> {
+        check(config)?;
+        let netns = config.netns.as_deref().map(Netns::open).transpose()?;
+        let place = Place { config, netns };
+        let mut tap = match place.adopt()? {
+            Some(tap) => tap,
+            None => place.create()?,
+        };
+        tap.caps.mac = sys::mac(tap.file()).ok();
+        sys::set_persist(tap.file(), config.persist).map_err(|e| place.refused("setting persistence of", e))?;
+        Ok(tap)
+    }
+
+    /// Something to ask where the interface is, which does not keep it alive.
+    pub fn handle(&self) -> TapHandle {
+        TapHandle(match &self.files {
+            Files::Offload(files) => Arc::downgrade(&files[0]) as Weak<dyn AsFd + Send + Sync>,
+            Files::Plain(file) => Arc::downgrade(file) as Weak<dyn AsFd + Send + Sync>,
+        })
+    }
+
+    fn file(&self) -> BorrowedFd<'_> {
+        match &self.files {
+            Files::Offload(files) => files[0].as_fd(),
+            Files::Plain(file) => file.as_fd(),
+        }
+    }
+
+    fn new(config: &TapConfig, files: Files, offloads: Option<Offloads>) -> Tap {
+        let has = |offload: fn(Offloads) -> bool| offloads.is_some_and(offload);
+        let (csum, tso, uso) = (has(Offloads::csum), has(Offloads::tso), has(Offloads::uso));
+        let caps = Caps { mtu: config.mtu, mac: None, csum, tso, uso, tunnel: false };
+        Tap { name: config.name.clone(), caps, files }
+    }
+}
+
+impl Port for Tap {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn kind(&self) -> &'static str {
+        "tap"
+    }
+
+    fn caps(&self) -> Caps {
+        self.caps.clone()
+    }
+
+    fn open(self: Box<Self>, _arena: &Arena) -> io::Result<Vec<Box<dyn Queue>>> {
+        Ok(match self.files {
+            Files::Offload(files) => files.into_iter().map(|file| Box::new(TapQueue(file)) as Box<dyn Queue>).collect(),
+            Files::Plain(file) => vec![Box::new(TapQueue(file))],
+        })
+    }
+}
+
+/// Answers where a TAP is for as long as its queues are open.
+#[derive(Clone)]
+pub struct TapHandle(Weak<dyn AsFd + Send + Sync>);
+
+/// Where an interface is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// Its present name.
+    pub ifname: String,
+    /// The name under /run/netns of its present namespace; `None` where it has none, as ours.
+    pub netns: Option<String>,
+}
+
+impl TapHandle {
+    /// Where the interface is now; `None` when it is gone.
+    pub fn whereabouts(&self) -> Option<Whereabouts> {
+        let tap = self.0.upgrade()?;
+        let ifname = sys::name(tap.as_fd().as_fd()).ok()?;
+        let netns = sys::netns(tap.as_fd().as_fd()).ok();
+        Some(Whereabouts { ifname, netns: netns.and_then(|netns| netns::name_of(netns.as_fd())) })
+    }
+}
+
+fn check(config: &TapConfig) -> Result<(), TapError> {
+    let name = config.ifname.as_str();
+    let bytes_ok = name.bytes().all(|b| b.is_ascii_graphic() && !b"/:%".contains(&b));
+    if !(1..libc::IFNAMSIZ).contains(&name.len()) || !bytes_ok || name == "." || name == ".." {
+        return Err(TapError::BadName(name.into()));
+    }
+    if config.queues == 0 { Err(TapError::NoQueues) } else { Ok(()) }
+}
