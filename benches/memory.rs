@@ -38,8 +38,7 @@ impl Shelf {
 
 impl Queue for ShelfQueue {
     fn receive(&mut self, _io: &mut Io<'_>, batch: &mut Batch) -> io::Result<()> {
-        let n = batch.room().min(self.rx.len());
-        batch.fill_from(self.rx.drain(..n));
+        batch.take_from(&mut self.rx);
         Ok(())
     }
 

@@ -481,10 +481,11 @@ impl Batch {
         Ok(())
     }
 
-    /// Adds as many frames as fit.
+    /// Takes as many frames as fit from the front of `frames`.
     #[inline]
-    pub fn fill_from(&mut self, frames: impl Iterator<Item = Frame>) {
-        self.frames.extend(frames.take(self.limit - self.frames.len()));
+    pub fn take_from(&mut self, frames: &mut Vec<Frame>) {
+        let n = self.room().min(frames.len());
+        self.frames.extend(frames.drain(..n));
     }
 
     /// Adds a frame to a batch that has room: the egress path flushes a batch as soon as it is full.

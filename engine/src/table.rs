@@ -10,7 +10,7 @@
 //!
 //! A batch is looked up in two steps, so that memory latency overlaps: [`FlowTable::prefetch`] while the next frame
 //! is parsed, [`FlowTable::candidate`] for all frames (reads tags, prefetches the entry), then
-//! [`FlowTable::verify`] frame by frame just before the program runs. Only the last is authoritative: an earlier frame
+//! [`FlowTable::hit`] frame by frame just before the program runs. Only the last is authoritative: an earlier frame
 //! of the batch may have changed the entry meanwhile.
 
 use crate::clock::Millis;
@@ -138,23 +138,36 @@ impl FlowTable {
         SlotId(slot as u32)
     }
 
-    /// The candidate if it still holds `key` under `epoch`, else another way that does.
-    #[inline]
-    pub fn verify(&self, candidate: SlotId, key: &FlowKey, hash: u64, epoch: u32) -> Option<SlotId> {
-        match self.entries.get(candidate.0 as usize) {
-            Some(entry) if entry.holds(key, epoch) => Some(candidate),
-            _ => self.search(key, hash, epoch),
+    /// The program of the candidate, if that still holds `key` under `epoch`; counts a frame of `len` bytes.
+    #[inline(always)]
+    pub fn hit(
+        &mut self,
+        candidate: SlotId,
+        key: &FlowKey,
+        epoch: u32,
+        (len, now): (usize, Millis),
+    ) -> Option<&[Action]> {
+        let entry = self.entries.get_mut(candidate.0 as usize)?;
+        entry.holds(key, epoch).then(|| entry.count(len, now))
+    }
+
+    /// The entry that holds `key` under `epoch`, wherever in its set.
+    pub fn search(&self, key: &FlowKey, hash: u64, epoch: u32) -> Option<SlotId> {
+        let set = self.set(hash);
+        let mut hits = equal_lanes(&self.tags[set].0, tag(hash));
+        while hits != 0 {
+            let slot = set * WAYS + hits.trailing_zeros() as usize;
+            if self.entries[slot].holds(key, epoch) {
+                return Some(SlotId(slot as u32));
+            }
+            hits &= hits - 1;
         }
+        None
     }
 
     /// The program of an entry; counts a frame of `len` bytes.
-    #[inline]
     pub fn run(&mut self, slot: SlotId, len: usize, now: Millis) -> &[Action] {
-        let entry = &mut self.entries[slot.0 as usize];
-        entry.frames += 1;
-        entry.bytes += len as u64;
-        entry.seen = now.0;
-        &entry.actions[..(entry.len as usize).min(INLINE)]
+        self.entries[slot.0 as usize].count(len, now)
     }
 
     /// Caches a program made under `epoch`. One that is too long is not.
@@ -197,19 +210,6 @@ impl FlowTable {
         hash as usize & (self.tags.len() - 1)
     }
 
-    fn search(&self, key: &FlowKey, hash: u64, epoch: u32) -> Option<SlotId> {
-        let set = self.set(hash);
-        let mut hits = equal_lanes(&self.tags[set].0, tag(hash));
-        while hits != 0 {
-            let slot = set * WAYS + hits.trailing_zeros() as usize;
-            if self.entries[slot].holds(key, epoch) {
-                return Some(SlotId(slot as u32));
-            }
-            hits &= hits - 1;
-        }
-        None
-    }
-
     /// The way to fill: the key's own void entry, a free way, another void entry, or the one used longest ago.
     fn victim(&self, set: usize, key: &FlowKey, hash: u64, epoch: u32, now: Millis) -> usize {
         let tags = &self.tags[set];
@@ -230,9 +230,18 @@ impl FlowTable {
 }
 
 impl Entry {
-    #[inline]
+    #[inline(always)]
     fn holds(&self, key: &FlowKey, epoch: u32) -> bool {
         self.epoch == epoch && equal_line(transmute_ref!(&self.key), transmute_ref!(key))
+    }
+
+    /// Counts a frame and gives the program.
+    #[inline(always)]
+    fn count(&mut self, len: usize, now: Millis) -> &[Action] {
+        self.frames += 1;
+        self.bytes += len as u64;
+        self.seen = now.0;
+        &self.actions[..(self.len as usize).min(INLINE)]
     }
 
     fn show(&self) -> FlowEntry {
@@ -264,7 +273,7 @@ mod tests {
 
     fn get(table: &FlowTable, n: u64, epoch: u32) -> Option<SlotId> {
         let hash = table.hasher().hash(&key(n).words());
-        table.verify(table.candidate(hash), &key(n), hash, epoch)
+        table.search(&key(n), hash, epoch)
     }
 
     #[test]

@@ -53,18 +53,29 @@ impl Core {
     /// Runs one frame's program: the cached one, or one compiled now.
     #[inline(always)]
     pub fn run(&mut self, frame: Frame, port: PortId, candidate: SlotId, (key, hash): (&FlowKey, u64)) {
-        match self.table.verify(candidate, key, hash, self.tables.epoch()) {
-            Some(slot) if self.cache => {
-                let actions = self.table.run(slot, frame.len(), self.now);
+        match self.table.hit(candidate, key, self.tables.epoch(), (frame.len(), self.now)) {
+            Some(actions) if self.cache => {
                 execute(actions, frame, &mut Outlet { ports: &mut self.ports, ingress: port }, &mut self.pool);
             }
             _ => self.miss(frame, port, key, hash),
         }
     }
 
-    /// Walks the stages for a frame, caches what they decide where that may be, and executes it.
+    /// What happens without a hit at the first look: the entry is elsewhere in its set, or was made by an earlier frame
+    /// of this batch, or the stages decide.
     #[inline(never)]
     fn miss(&mut self, frame: Frame, port: PortId, key: &FlowKey, hash: u64) {
+        match self.table.search(key, hash, self.tables.epoch()).filter(|_| self.cache) {
+            Some(slot) => {
+                let actions = self.table.run(slot, frame.len(), self.now);
+                execute(actions, frame, &mut Outlet { ports: &mut self.ports, ingress: port }, &mut self.pool);
+            }
+            None => self.compile(frame, port, key, hash),
+        }
+    }
+
+    /// Walks the stages for a frame, caches what they decide where that may be, and executes it.
+    fn compile(&mut self, frame: Frame, port: PortId, key: &FlowKey, hash: u64) {
         self.counters.misses.add(1);
         let compiled = self.pipeline.compile(key, &frame, &mut self.tables, self.now);
         if compiled == Compiled::Reply {
