@@ -45,7 +45,7 @@ impl Queue for ShelfQueue {
     fn transmit(&mut self, io: &mut Io<'_>, batch: &mut Batch) -> io::Result<()> {
         io.count.tx_frames.add(batch.len() as u64);
         io.count.tx_bytes.add(batch.iter().map(|frame| frame.len() as u64).sum());
-        self.tx.extend(batch.drain());
+        batch.move_to(&mut self.tx);
         Ok(())
     }
 

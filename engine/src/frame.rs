@@ -94,6 +94,7 @@ pub enum GsoKind {
 /// Dereferences to the bytes of the Ethernet frame, without FCS.
 #[must_use = "a frame is transmitted or freed"]
 #[derive(Debug)]
+#[repr(C)]
 pub struct Frame {
     data: NonNull<u8>,
     len: u32,
@@ -484,8 +485,16 @@ impl Batch {
     /// Takes as many frames as fit from the front of `frames`.
     #[inline]
     pub fn take_from(&mut self, frames: &mut Vec<Frame>) {
-        let n = self.room().min(frames.len());
-        self.frames.extend(frames.drain(..n));
+        if frames.len() <= self.room() {
+            return self.frames.append(frames);
+        }
+        self.frames.extend(frames.drain(..self.limit - self.frames.len()));
+    }
+
+    /// Moves all frames to the end of `frames`.
+    #[inline]
+    pub fn move_to(&mut self, frames: &mut Vec<Frame>) {
+        frames.append(&mut self.frames);
     }
 
     /// Adds a frame to a batch that has room: the egress path flushes a batch as soon as it is full.
@@ -499,6 +508,21 @@ impl Batch {
     #[inline]
     pub fn drain(&mut self) -> std::vec::Drain<'_, Frame> {
         self.frames.drain(..)
+    }
+
+    /// Hands every frame to `take`, in order, with its position. Faster than draining: a frame moves whole, without
+    /// passing through an `Option`.
+    #[inline(always)]
+    pub(crate) fn consume(&mut self, mut take: impl FnMut(usize, Frame)) {
+        let n = self.frames.len();
+        // SAFETY: the first `n` frames are initialised; with the length at 0 the vector no longer owns them, and each is
+        // read once. Should `take` panic, the rest leaks, which is sound.
+        unsafe {
+            self.frames.set_len(0);
+            for i in 0..n {
+                take(i, self.frames.as_ptr().add(i).read());
+            }
+        }
     }
 
     /// Takes one frame out; those behind it move up.

@@ -210,10 +210,9 @@ impl Worker {
     /// Runs every frame's program, in order.
     fn run(&mut self, port: PortId) {
         let Lookups { keys, hashes, slots, .. } = &self.lookups;
-        let found = slots.iter().zip(keys).zip(hashes);
-        for (frame, ((&slot, key), &hash)) in self.rx.drain().zip(found) {
-            self.core.run(frame, port, slot, (key, hash));
-        }
+        let n = self.rx.len();
+        let (keys, hashes, slots) = (&keys[..n], &hashes[..n], &slots[..n]);
+        self.rx.consume(|i, frame| self.core.run(frame, port, slots[i], (&keys[i], hashes[i])));
     }
 }
 
