@@ -33,31 +33,9 @@ pub fn equal_lanes(lanes: &[u16; 8], value: u16) -> u32 {
     lanes.iter().enumerate().fold(0, |bits, (i, &lane)| bits | (u32::from(lane == value) << i))
 }
 
-/// Whether two cache lines hold the same bytes.
-#[inline(always)]
-#[cfg(target_arch = "x86_64")]
-pub fn equal_line(a: &[u8; 64], b: &[u8; 64]) -> bool {
-    use std::arch::x86_64::{_mm_and_si128, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8};
-    // SAFETY: SSE2 is part of every x86-64 processor; every load reads sixteen of the 64 bytes.
-    unsafe {
-        let part = |i: usize| {
-            let (a, b) = (a.as_ptr().add(16 * i).cast(), b.as_ptr().add(16 * i).cast());
-            _mm_cmpeq_epi8(_mm_loadu_si128(a), _mm_loadu_si128(b))
-        };
-        let all = _mm_and_si128(_mm_and_si128(part(0), part(1)), _mm_and_si128(part(2), part(3)));
-        _mm_movemask_epi8(all) == 0xffff
-    }
-}
-
-/// Whether two cache lines hold the same bytes.
-#[cfg(not(target_arch = "x86_64"))]
-pub fn equal_line(a: &[u8; 64], b: &[u8; 64]) -> bool {
-    a == b
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{equal_lanes, equal_line};
+    use super::equal_lanes;
 
     #[test]
     fn lanes_in_order() {
@@ -66,16 +44,5 @@ mod tests {
         assert_eq!(equal_lanes(&lanes, 0xffff), 0b1000);
         assert_eq!(equal_lanes(&lanes, 0x8000), 0b1_0000);
         assert_eq!(equal_lanes(&lanes, 3), 0);
-    }
-
-    #[test]
-    fn a_line_differs_in_any_byte() {
-        let a: [u8; 64] = std::array::from_fn(|i| i as u8);
-        assert!(equal_line(&a, &a.clone()));
-        for i in 0..64 {
-            let mut b = a;
-            b[i] ^= 0x80;
-            assert!(!equal_line(&a, &b), "{i}");
-        }
     }
 }

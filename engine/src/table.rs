@@ -4,9 +4,12 @@
 //!
 //! A set-associative cache, like a processor's: the hash of a key names a set of eight ways, and the key is in one of
 //! them or not cached. A set's eight 16-bit tags lie together, so one load tells which way may hold the key; an entry
-//! is two cache lines, the key and the state. Nothing is ever deleted, moved or rehashed: an entry made under another
-//! epoch simply does not count, and a full set gives up an entry that is void or else the one used longest ago.
-//! It is a cache: forgetting costs one walk through the stages, so no flow can be refused.
+//! is two cache lines, of which layer 2 needs the first. Nothing is ever deleted, moved or rehashed: an entry made
+//! under another epoch simply does not count. It is a cache: forgetting costs one walk through the stages.
+//!
+//! A full set gives up the older of two ways that the hash picks, a void one before any other. When both were used a
+//! moment ago the newcomer gets in only now and then ([`ADMIT`]), so that a flood of flows of one frame each neither
+//! displaces the warm ones nor spends its time on entries that nobody will use again.
 //!
 //! A batch is looked up in two steps, so that memory latency overlaps: [`FlowTable::prefetch`] while the next frame
 //! is parsed, [`FlowTable::candidate`] for all frames (reads tags, prefetches the entry), then
@@ -14,37 +17,45 @@
 //! of the batch may have changed the entry meanwhile.
 
 use crate::clock::Millis;
-use crate::cpu::{equal_lanes, equal_line, prefetch};
-use crate::flow::FlowKey;
+use crate::cpu::{equal_lanes, prefetch};
+use crate::flow::{Depth, FlowKey};
 use crate::memory::Slab;
 use crate::program::Action;
 use ahash::{AHasher, RandomState};
 use std::hash::{BuildHasher, Hasher};
 use std::io;
-use zerocopy::{FromZeros, transmute_ref};
+use zerocopy::FromZeros;
 
 const WAYS: usize = 8;
 /// Actions a cached program may have; a longer one is compiled for every frame.
 const INLINE: usize = 4;
 
+/// An entry used within this many milliseconds is warm.
+const WARM_MS: u32 = 100;
+/// A newcomer displaces a warm entry once in this many times.
+const ADMIT: u32 = 8;
+
 #[derive(FromZeros)]
 #[repr(C, align(16))]
 struct Tags([u16; WAYS]);
 
+/// One way. A hit at layer 2 whose program is one action reads and writes the first line only.
 #[derive(FromZeros)]
 #[repr(C, align(128))]
 struct Entry {
-    key: FlowKey,
-    actions: [Action; INLINE],
-    len: u32,
+    layer2: [u64; 3],
     epoch: u32,
     seen: u32,
+    len: u32,
     reserved: u32,
     frames: u64,
     bytes: u64,
+    actions: [Action; INLINE],
+    deeper: [u64; 5],
 }
 
-const _: () = assert!(size_of::<Entry>() == 128, "a line of key, a line of state");
+const _: () =
+    assert!(size_of::<Entry>() == 128 && std::mem::offset_of!(Entry, actions) == 56, "two lines, the first hot");
 
 /// Where an entry lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,17 +99,21 @@ pub struct FlowTable {
     tags: Slab<Tags>,
     entries: Slab<Entry>,
     hasher: RandomState,
+    depth: Depth,
     used: usize,
+    newcomers: u32,
 }
 
 impl FlowTable {
-    /// Room for at least `flows` entries, at twice that many ways so that sets seldom overflow.
+    /// Room for at least `flows` entries, at twice that many ways so that sets seldom overflow. Keys are no deeper than
+    /// `depth`.
     ///
     /// # Errors
     /// When the kernel has not that much memory to give: 130 bytes a way.
-    pub fn new(flows: usize) -> io::Result<FlowTable> {
+    pub fn new(flows: usize, depth: Depth) -> io::Result<FlowTable> {
         let sets = (flows.max(WAYS) * 2 / WAYS).next_power_of_two();
-        Ok(FlowTable { tags: Slab::new(sets)?, entries: Slab::new(sets * WAYS)?, hasher: RandomState::new(), used: 0 })
+        let (tags, entries) = (Slab::new(sets)?, Slab::new(sets * WAYS)?);
+        Ok(FlowTable { tags, entries, hasher: RandomState::new(), depth, used: 0, newcomers: 0 })
     }
 
     /// Ways that were ever filled.
@@ -123,19 +138,20 @@ impl FlowTable {
         prefetch(&raw const self.tags[self.set(hash)]);
     }
 
-    /// The way whose tag fits, if any; its lines are on their way into the cache.
-    #[inline]
+    /// The way whose tag fits, if any; its lines are on their way into the cache. Where none fits, those of the way that
+    /// a new entry would take are.
+    #[inline(always)]
     pub fn candidate(&self, hash: u64) -> SlotId {
         let set = self.set(hash);
-        let hits = equal_lanes(&self.tags[set].0, tag(hash));
-        if hits == 0 {
-            return SlotId::NONE;
-        }
-        let slot = set * WAYS + hits.trailing_zeros() as usize;
+        let tags = &self.tags[set].0;
+        let hits = equal_lanes(tags, tag(hash));
+        let slot = set * WAYS + if hits != 0 { hits.trailing_zeros() as usize } else { vacancy(tags, hash) };
         let entry = &raw const self.entries[slot];
         prefetch(entry);
-        prefetch(entry.cast::<FlowKey>().wrapping_add(1));
-        SlotId(slot as u32)
+        if hits == 0 || self.depth > Depth::L2 {
+            prefetch(entry.cast::<FlowKey>().wrapping_add(1));
+        }
+        if hits == 0 { SlotId::NONE } else { SlotId(slot as u32) }
     }
 
     /// The program of the candidate, if that still holds `key` under `epoch`; counts a frame of `len` bytes.
@@ -148,7 +164,7 @@ impl FlowTable {
         (len, now): (usize, Millis),
     ) -> Option<&[Action]> {
         let entry = self.entries.get_mut(candidate.0 as usize)?;
-        entry.holds(key, epoch).then(|| entry.count(len, now))
+        entry.holds(&key.words(), self.depth, epoch).then(|| entry.count(len, now))
     }
 
     /// The entry that holds `key` under `epoch`, wherever in its set.
@@ -157,7 +173,7 @@ impl FlowTable {
         let mut hits = equal_lanes(&self.tags[set].0, tag(hash));
         while hits != 0 {
             let slot = set * WAYS + hits.trailing_zeros() as usize;
-            if self.entries[slot].holds(key, epoch) {
+            if self.entries[slot].holds(&key.words(), self.depth, epoch) {
                 return Some(SlotId(slot as u32));
             }
             hits &= hits - 1;
@@ -170,22 +186,17 @@ impl FlowTable {
         self.entries[slot.0 as usize].count(len, now)
     }
 
-    /// Caches a program made under `epoch`. One that is too long is not.
-    #[inline]
+    /// Caches a program made under `epoch`; not one that is too long, nor every one in a full set.
     pub fn insert(&mut self, key: &FlowKey, hash: u64, program: &[Action], epoch: u32, now: Millis) -> Option<SlotId> {
         if program.len() > INLINE {
             return None;
         }
         let set = self.set(hash);
-        let way = self.victim(set, key, hash, epoch, now);
+        let way = self.place(set, key, hash, epoch, now)?;
         self.used += usize::from(self.tags[set].0[way] == 0);
         self.tags[set].0[way] = tag(hash);
         let slot = set * WAYS + way;
-        let entry = &mut self.entries[slot];
-        entry.key = *key;
-        entry.actions[..program.len()].copy_from_slice(program);
-        (entry.len, entry.epoch, entry.seen) = (program.len() as u32, epoch, now.0);
-        (entry.frames, entry.bytes) = (0, 0);
+        self.entries[slot].fill(key, program, epoch, now);
         Some(SlotId(slot as u32))
     }
 
@@ -200,7 +211,7 @@ impl FlowTable {
     pub fn sweep(&self, cursor: usize, limit: usize, mut visit: impl FnMut(&FlowKey, Millis)) -> usize {
         let end = self.entries.len().min(cursor + limit);
         for entry in self.entries[cursor..end].iter().filter(|e| e.epoch != 0) {
-            visit(&entry.key, Millis(entry.seen));
+            visit(&entry.key(), Millis(entry.seen));
         }
         if end == self.entries.len() { 0 } else { end }
     }
@@ -210,29 +221,31 @@ impl FlowTable {
         hash as usize & (self.tags.len() - 1)
     }
 
-    /// The way to fill: the key's own void entry, a free way, another void entry, or the one used longest ago.
-    fn victim(&self, set: usize, key: &FlowKey, hash: u64, epoch: u32, now: Millis) -> usize {
-        let tags = &self.tags[set];
-        let own = equal_lanes(&tags.0, tag(hash));
-        if own != 0 && self.entries[set * WAYS + own.trailing_zeros() as usize].key == *key {
-            return own.trailing_zeros() as usize;
+    /// The way to fill: the key's own void entry, a free way, or the older of two; `None` when those are warm.
+    fn place(&mut self, set: usize, key: &FlowKey, hash: u64, epoch: u32, now: Millis) -> Option<usize> {
+        let tags = &self.tags[set].0;
+        let own = equal_lanes(tags, tag(hash));
+        if own != 0 && self.entries[set * WAYS + own.trailing_zeros() as usize].key() == *key {
+            return Some(own.trailing_zeros() as usize);
         }
-        let free = equal_lanes(&tags.0, 0);
-        if free != 0 {
-            return free.trailing_zeros() as usize;
+        let first = vacancy(tags, hash);
+        if tags[first] == 0 {
+            return Some(first);
         }
-        let age = |way: &usize| {
-            let entry = &self.entries[set * WAYS + way];
-            if entry.epoch == epoch { now.since(Millis(entry.seen)) } else { u32::MAX }
-        };
-        (0..WAYS).max_by_key(age).unwrap_or(0)
+        let second = (first + 1 + (hash >> 41) as usize % (WAYS - 1)) % WAYS;
+        let idle = |way: usize| self.entries[set * WAYS + way].idle(epoch, now);
+        let (way, idle) = [first, second].map(|way| (way, idle(way))).into_iter().max_by_key(|&(_, idle)| idle)?;
+        self.newcomers = self.newcomers.wrapping_add(1);
+        (idle > WARM_MS || self.newcomers % ADMIT == 0).then_some(way)
     }
 }
 
 impl Entry {
     #[inline(always)]
-    fn holds(&self, key: &FlowKey, epoch: u32) -> bool {
-        self.epoch == epoch && equal_line(transmute_ref!(&self.key), transmute_ref!(key))
+    fn holds(&self, words: &[u64; 8], depth: Depth, epoch: u32) -> bool {
+        let [a, b, c, deeper @ ..] = words;
+        let layer2 = (self.layer2[0] ^ a) | (self.layer2[1] ^ b) | (self.layer2[2] ^ c);
+        layer2 == 0 && self.epoch == epoch && (depth == Depth::L2 || self.deeper == *deeper)
     }
 
     /// Counts a frame and gives the program.
@@ -244,9 +257,38 @@ impl Entry {
         &self.actions[..(self.len as usize).min(INLINE)]
     }
 
+    fn fill(&mut self, key: &FlowKey, program: &[Action], epoch: u32, now: Millis) {
+        let [a, b, c, deeper @ ..] = key.words();
+        (self.layer2, self.deeper) = ([a, b, c], deeper);
+        for (action, &new) in self.actions.iter_mut().zip(program) {
+            *action = new;
+        }
+        (self.len, self.epoch, self.seen) = (program.len() as u32, epoch, now.0);
+        (self.frames, self.bytes) = (0, 0);
+    }
+
+    /// Milliseconds since the last frame; most of all for a void entry.
+    fn idle(&self, epoch: u32, now: Millis) -> u32 {
+        if self.epoch == epoch { now.since(Millis(self.seen)) } else { u32::MAX }
+    }
+
+    fn key(&self) -> FlowKey {
+        let ([a, b, c], [d, e, f, g, h]) = (self.layer2, self.deeper);
+        FlowKey::from_words([a, b, c, d, e, f, g, h])
+    }
+
     fn show(&self) -> FlowEntry {
         let program = self.actions[..(self.len as usize).min(INLINE)].to_vec();
-        FlowEntry { key: self.key, program, frames: self.frames, bytes: self.bytes, seen: Millis(self.seen) }
+        FlowEntry { key: self.key(), program, frames: self.frames, bytes: self.bytes, seen: Millis(self.seen) }
+    }
+}
+
+/// A free way, or the first that the hash picks.
+#[inline(always)]
+fn vacancy(tags: &[u16; WAYS], hash: u64) -> usize {
+    match equal_lanes(tags, 0) {
+        0 => (hash >> 44) as usize % WAYS,
+        free => free.trailing_zeros() as usize,
     }
 }
 
@@ -266,9 +308,13 @@ mod tests {
         FlowKey { eth_src: Mac::from_u64(n), eth_dst: Mac::from_u64(n << 7), ..FlowKey::default() }
     }
 
-    fn put(table: &mut FlowTable, n: u64, epoch: u32, now: u32) -> SlotId {
+    fn try_put(table: &mut FlowTable, n: u64, epoch: u32, now: u32) -> Option<SlotId> {
         let hash = table.hasher().hash(&key(n).words());
-        table.insert(&key(n), hash, &[Action::Output(PortId(n as u16))], epoch, Millis(now)).unwrap()
+        table.insert(&key(n), hash, &[Action::Output(PortId(n as u16))], epoch, Millis(now))
+    }
+
+    fn put(table: &mut FlowTable, n: u64, epoch: u32, now: u32) -> SlotId {
+        try_put(table, n, epoch, now).unwrap()
     }
 
     fn get(table: &FlowTable, n: u64, epoch: u32) -> Option<SlotId> {
@@ -278,7 +324,7 @@ mod tests {
 
     #[test]
     fn what_was_put_is_found_under_its_epoch_only() {
-        let mut table = FlowTable::new(64).unwrap();
+        let mut table = FlowTable::new(64, Depth::L2).unwrap();
         for n in 0..32 {
             put(&mut table, n, 1, 0);
         }
@@ -293,34 +339,36 @@ mod tests {
 
     #[test]
     fn an_entry_made_anew_replaces_itself() {
-        let mut table = FlowTable::new(64).unwrap();
+        let mut table = FlowTable::new(64, Depth::L2).unwrap();
         let first = put(&mut table, 5, 1, 0);
         assert_eq!(put(&mut table, 5, 2, 0), first);
         assert_eq!(table.used(), 1);
     }
 
     #[test]
-    fn a_full_set_gives_up_the_void_then_the_oldest() {
-        let mut table = FlowTable::new(1).unwrap();
+    fn a_full_set_gives_up_the_idle_and_the_void_but_seldom_the_warm() {
+        let mut table = FlowTable::new(1, Depth::L2).unwrap();
         let ways = table.capacity() as u64;
-        for n in 0..200 {
-            put(&mut table, n, 1, n as u32);
+        let mut n = 0;
+        while (table.used() as u64) < ways {
+            try_put(&mut table, n, 1, 0);
+            n += 1;
         }
-        assert_eq!(table.used() as u64, ways);
-        let alive = (0..200).filter(|&n| get(&table, n, 1).is_some()).count();
-        assert_eq!(alive as u64, ways);
-        assert!(get(&table, 199, 1).is_some() && get(&table, 0, 1).is_none());
-        for n in 200..200 + ways / 2 {
-            put(&mut table, n, 2, 500);
-        }
-        assert!((200..200 + ways / 2).all(|n| get(&table, n, 2).is_some()), "void entries go first");
+        let crowd = 10_000..10_000 + u64::from(ADMIT) * 10;
+        let admitted = crowd.filter(|&n| try_put(&mut table, n, 1, WARM_MS).is_some()).count();
+        assert_eq!(admitted, 10, "one in {ADMIT} displaces a warm entry");
+        assert!(try_put(&mut table, 20_000, 1, 5 * WARM_MS).is_some(), "an idle entry goes");
+        assert!(
+            (30_000..30_100).all(|n| try_put(&mut table, n, 2, 5 * WARM_MS).is_some() || n > 30_004),
+            "void ones go"
+        );
     }
 
     #[test]
     fn almost_all_of_the_promised_flows_stay() {
-        let mut table = FlowTable::new(65_536).unwrap();
+        let mut table = FlowTable::new(65_536, Depth::L2).unwrap();
         for n in 0..65_536 {
-            put(&mut table, n, 1, 0);
+            try_put(&mut table, n, 1, 0);
         }
         let kept = (0..65_536).filter(|&n| get(&table, n, 1).is_some()).count();
         assert!(kept > 64_000, "{kept}");
@@ -328,7 +376,7 @@ mod tests {
 
     #[test]
     fn a_long_program_is_not_cached() {
-        let mut table = FlowTable::new(8).unwrap();
+        let mut table = FlowTable::new(8, Depth::L2).unwrap();
         let hash = table.hasher().hash(&key(1).words());
         assert_eq!(table.insert(&key(1), hash, &[Action::Output(PortId(1)); 5], 1, Millis(0)), None);
     }

@@ -28,11 +28,12 @@ pub(super) struct Core {
 
 impl Core {
     pub fn new(config: WorkerConfig, arena: &Arena, stages: Vec<Box<dyn Stage>>) -> io::Result<Core> {
+        let pipeline = Pipeline::new(stages);
         Ok(Core {
             ports: Ports::new(config.batch),
             pool: arena.pool(arena.total(), arena.total()),
-            table: FlowTable::new(config.flows)?,
-            pipeline: Pipeline::new(stages),
+            table: FlowTable::new(config.flows, pipeline.depth())?,
+            pipeline,
             tables: Tables::new(),
             now: Millis::default(),
             counters: Arc::default(),
