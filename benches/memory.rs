@@ -283,8 +283,8 @@ fn main() -> io::Result<()> {
         "Ticks of the time-stamp counter per {FRAME}-byte frame, one core, median of {passes} passes; clock {}\n",
         bench.clock
     );
-    if args.iter().any(|a| a == "--profile") {
-        return profile(&mut bench);
+    if let Some(what) = args.iter().position(|a| a == "--profile").and_then(|i| args.get(i + 1)) {
+        return profile(&mut bench, what);
     }
     hits(&mut bench)?;
     batches(&mut bench)?;
@@ -297,10 +297,15 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// One long run of the plainest case, for a profiler.
-fn profile(bench: &mut Bench) -> io::Result<()> {
+/// One long run of a single case, for a profiler: `hit`, `mesh` or `new`.
+fn profile(bench: &mut Bench, what: &str) -> io::Result<()> {
     bench.passes *= 20;
-    println!("{:.1}", bench.hit(Pattern::Pairs, 64, 64)?);
+    let ticks = match what {
+        "new" => bench.new_macs(64)?,
+        "mesh" => bench.hit(Pattern::Mesh, 1 << 12, 64)?,
+        _ => bench.hit(Pattern::Pairs, 64, 64)?,
+    };
+    println!("{ticks:.1}");
     Ok(())
 }
 

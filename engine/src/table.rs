@@ -236,7 +236,7 @@ impl FlowTable {
         let idle = |way: usize| self.entries[set * WAYS + way].idle(epoch, now);
         let (way, idle) = [first, second].map(|way| (way, idle(way))).into_iter().max_by_key(|&(_, idle)| idle)?;
         self.newcomers = self.newcomers.wrapping_add(1);
-        (idle > WARM_MS || self.newcomers % ADMIT == 0).then_some(way)
+        (idle > WARM_MS || self.newcomers.is_multiple_of(ADMIT)).then_some(way)
     }
 }
 
