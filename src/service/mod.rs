@@ -81,7 +81,7 @@ impl Service {
     pub fn add_port(&self, port: &PortConfig) -> Result<(), Refusal> {
         let mut ports = self.made();
         self.check_new(&ports, port)?;
-        let tap = Tap::create(&tap::config(port, self.persist)?).map_err(|error| tap::refusal(port, &error))?;
+        let tap = Tap::create(&tap::config(port, self.persist)).map_err(|error| tap::refusal(port, &error))?;
         let handle = tap.handle();
         self.switch.add_port(Box::new(tap), &membership(port))?;
         ports.insert(port.name.clone(), Made { config: port.clone(), handle });

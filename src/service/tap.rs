@@ -7,37 +7,33 @@ use crossdock_engine::ports::tap::{Route, TapConfig, TapError};
 use crossdock_engine::wire::Cidr;
 
 use super::{Kind, Refusal};
-use crate::config::{self, Destination, PortConfig, Prefix};
+use crate::config::{self, Destination, PortConfig};
 
 /// What the engine is to create.
-pub(super) fn config(port: &PortConfig, persist: bool) -> Result<TapConfig, Refusal> {
-    Ok(TapConfig {
+pub(super) fn config(port: &PortConfig, persist: bool) -> TapConfig {
+    TapConfig {
         netns: port.netns.clone(),
         mac: port.mac,
         mtu: port.mtu,
-        addresses: port.address.iter().map(cidr).collect::<Result<_, _>>()?,
-        routes: port.routes.iter().map(route).collect::<Result<_, _>>()?,
+        addresses: port.address.iter().map(|prefix| prefix.0).collect(),
+        routes: port.routes.iter().filter_map(route).collect(),
         queues: port.queues.into(),
         persist,
         ..TapConfig::new(&port.name, &port.ifname)
-    })
+    }
 }
 
-fn cidr(prefix: &Prefix) -> Result<Cidr, Refusal> {
-    let invalid = || Refusal::new(Kind::Invalid, format!("{prefix} is not an IP prefix"), "like 10.0.0.1/24");
-    Cidr::new(prefix.address, prefix.length).ok_or_else(invalid)
-}
-
-fn route(route: &config::Route) -> Result<Route, Refusal> {
+/// A default route is of its gateway's IP version.
+fn route(route: &config::Route) -> Option<Route> {
     let everything: IpAddr = match route.via {
         Some(IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
         _ => Ipv4Addr::UNSPECIFIED.into(),
     };
     let to = match route.to {
-        Destination::Default => Prefix { address: everything, length: 0 },
-        Destination::Network(prefix) => prefix,
+        Destination::Default => Cidr::new(everything, 0)?,
+        Destination::Network(prefix) => prefix.0,
     };
-    Ok(Route { to: cidr(&to)?, via: route.via })
+    Some(Route { to, via: route.via })
 }
 
 /// Tells why there is no TAP for `port`.

@@ -102,7 +102,7 @@ impl Scene {
 impl Host {
     /// Makes the namespace for a port and tells the port.
     fn make(port: &mut PortConfig) -> io::Result<Self> {
-        let address = port.address.iter().find_map(|prefix| match prefix.address {
+        let address = port.address.iter().find_map(|prefix| match prefix.address() {
             IpAddr::V4(v4) => Some(v4),
             IpAddr::V6(_) => None,
         });
