@@ -69,7 +69,9 @@ impl Demo {
                 self.checks.add(what, answered.len() == usize::from(PINGS));
             }
         }
-        say("  The first round trip of a pair is the longest: it asks for the address by ARP, and the switch learns.");
+        say(
+            "  Hosts that have not spoken before ask for the address by ARP first, and the switch learns where they are.",
+        );
         Ok(())
     }
 
@@ -136,7 +138,7 @@ impl Demo {
     }
 
     fn account(&mut self) -> Result<(), Failure> {
-        say("\n[5/5] The account: no frame may vanish\n");
+        say("[5/5] The account: no frame may vanish\n");
         self.scene.settle();
         let frames = self.scene.service.switch().conservation();
         report::conservation(&frames);

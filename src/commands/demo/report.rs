@@ -22,7 +22,10 @@ pub const FLOWS: &[&str] = &[
     "The flow cache: decisions already made. A frame that matches KEY runs PROGRAM without any further thought;",
     "the first frame of each flow was decided by the stages (learn, isolate, forward).",
 ];
-pub const DROPS: &[&str] = &["Every frame that went no further, by reason. None is dropped without a name."];
+pub const DROPS: &[&str] = &[
+    "Every frame that went no further, by reason; none is dropped without a name. Here no_egress is what a host",
+    "announced before there was another one to hear it.",
+];
 
 /// Prints a line. That nobody reads it (`| head`) changes nothing about the demo or its exit code.
 pub fn say(line: impl Display) {
