@@ -1,6 +1,8 @@
 //! The command `xdock` from outside: processes, exit codes, the control socket. Needs root; everything happens in
 //! namespaces made for it.
 
+#![expect(clippy::unwrap_used, reason = "a test says no more")]
+
 mod lab;
 
 use lab::{Lab, Namespace, Process, xdock_binary};
