@@ -68,7 +68,7 @@ pub struct CheckArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum PortCommand {
-    /// Create a port; the flags are the keys of [[port]] in the configuration
+    /// Create a port; the flags are the keys of a port in the configuration
     Add(Box<PortAddArgs>),
     /// Remove a port and the interface made for it
     Rm(RemoveArgs),
@@ -78,7 +78,7 @@ pub enum PortCommand {
 
 #[derive(Debug, Subcommand)]
 pub enum DomainCommand {
-    /// Create a bridge domain; the flags are the keys of [[domain]] in the configuration
+    /// Create a bridge domain; the flags are the keys of a domain in the configuration
     Add(DomainAddArgs),
     /// Remove a bridge domain that has no ports
     Rm(RemoveArgs),
