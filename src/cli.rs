@@ -17,6 +17,8 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run the switch in the foreground
+    Run(RunArgs),
     /// Check a configuration file and report everything that is wrong with it
     Check(CheckArgs),
     /// Add, remove and list the ports of a running switch
@@ -28,6 +30,8 @@ pub enum Command {
     /// Show the state of a running switch
     #[command(subcommand)]
     Show(ShowCommand),
+    /// Switch real traffic between namespaces made for it, show it, and clean up (root, half a minute)
+    Demo,
 }
 
 /// Where the switch listens.
@@ -49,6 +53,13 @@ pub struct ListArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The configuration file [default: /etc/crossdock/xdock.toml if there is one, else an empty switch]
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub struct CheckArgs {
     /// The configuration file
     #[arg(short, long, value_name = "FILE")]
@@ -57,7 +68,7 @@ pub struct CheckArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum PortCommand {
-    /// Create a port; the flags are the keys of [[port]] in the configuration
+    /// Create a port; the flags are the keys of a port in the configuration
     Add(Box<PortAddArgs>),
     /// Remove a port and the interface made for it
     Rm(RemoveArgs),
@@ -67,7 +78,7 @@ pub enum PortCommand {
 
 #[derive(Debug, Subcommand)]
 pub enum DomainCommand {
-    /// Create a bridge domain; the flags are the keys of [[domain]] in the configuration
+    /// Create a bridge domain; the flags are the keys of a domain in the configuration
     Add(DomainAddArgs),
     /// Remove a bridge domain that has no ports
     Rm(RemoveArgs),
@@ -171,6 +182,15 @@ pub struct DomainKeys {
     mac: Option<String>,
 }
 
+#[derive(Debug, Args)]
+pub struct DropsArgs {
+    #[command(flatten)]
+    pub list: ListArgs,
+    /// Also reasons that never occurred
+    #[arg(long)]
+    pub all: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum ShowCommand {
     /// Ports: state, interface, traffic, drops
@@ -182,7 +202,7 @@ pub enum ShowCommand {
     /// Cached flows with the program that each runs
     Flows(ListArgs),
     /// Dropped frames by reason, and what each reason means
-    Drops(ListArgs),
+    Drops(DropsArgs),
     /// Workers: load, flow cache, frame memory
     Workers(ListArgs),
 }

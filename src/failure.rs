@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use crossdock::config::{Problem, Report};
 use crossdock::control::client::ClientError;
+use crossdock::control::socket::SocketError;
+use crossdock::service::Refusal;
 
 /// One or more complaints, and the exit code they end in.
 #[derive(Debug)]
@@ -64,6 +66,18 @@ impl From<(&str, ClientError)> for Failure {
     fn from((what, error): (&str, ClientError)) -> Self {
         let hint = error.hint();
         Self::new(what, error, hint)
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self { complaints: vec![Complaint { message: refusal.what, hint: refusal.hint }], code: 1 }
+    }
+}
+
+impl From<SocketError> for Failure {
+    fn from(error: SocketError) -> Self {
+        Self::new("control socket", &error, Some(error.hint().into()))
     }
 }
 

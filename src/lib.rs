@@ -4,5 +4,6 @@
 
 pub mod config;
 pub mod control;
+pub mod service;
 
 pub use crossdock_engine as engine;

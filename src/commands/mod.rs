@@ -1,8 +1,10 @@
 //! One file a command.
 
 mod check;
+mod demo;
 mod domain;
 mod port;
+mod run;
 mod show;
 
 use std::path::Path;
@@ -17,10 +19,12 @@ use crossdock::control::client;
 /// Does what the command line says.
 pub fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
+        Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Port(command) => port::run(command),
         Command::Domain(command) => domain::run(command),
         Command::Show(command) => show::run(&command),
+        Command::Demo => demo::run(),
     }
 }
 

@@ -17,7 +17,8 @@ pub fn run(command: &ShowCommand) -> Result<(), Failure> {
         ShowCommand::Domains(args) => show(args, "domains", domains),
         ShowCommand::Fdb(args) => show(args, "fdb", fdb),
         ShowCommand::Flows(args) => show(args, "flows", flows),
-        ShowCommand::Drops(args) => show(args, "drops", drops),
+        ShowCommand::Drops(args) if args.all => show(&args.list, "drops", drops),
+        ShowCommand::Drops(args) => show(&args.list, "drops", |all| drops(occurred(all))),
         ShowCommand::Workers(args) => show(args, "workers", workers),
     }
 }
@@ -39,7 +40,7 @@ fn other_version() -> Option<String> {
     Some("is the switch of another version? --json shows what it said".into())
 }
 
-fn ports(ports: Vec<PortInfo>) -> Table {
+pub fn ports(ports: Vec<PortInfo>) -> Table {
     let mut table = Table::new(&[
         "NAME",
         "STATE",
@@ -75,7 +76,7 @@ fn domains(domains: Vec<DomainInfo>) -> Table {
     table
 }
 
-fn fdb(entries: Vec<FdbInfo>) -> Table {
+pub fn fdb(entries: Vec<FdbInfo>) -> Table {
     let mut table = Table::new(&["DOMAIN", "VLAN", "MAC", "PORT", "AGE"]);
     for entry in entries {
         let age = if entry.fixed { "static".into() } else { format!("{} s", entry.age_s) };
@@ -84,7 +85,7 @@ fn fdb(entries: Vec<FdbInfo>) -> Table {
     table
 }
 
-fn flows(flows: Vec<FlowInfo>) -> Table {
+pub fn flows(flows: Vec<FlowInfo>) -> Table {
     let mut table = Table::new(&["WORKER", "IN", "KEY", "PROGRAM", "FRAMES", "BYTES", "IDLE"]);
     for flow in flows {
         let key: Vec<String> = flow.key.iter().map(|(field, value)| format!("{field}={value}")).collect();
@@ -95,7 +96,12 @@ fn flows(flows: Vec<FlowInfo>) -> Table {
     table
 }
 
-fn drops(drops: Drops) -> Table {
+/// Without the reasons that never occurred.
+pub fn occurred(drops: Drops) -> Drops {
+    drops.into_iter().filter(|(_, drop)| drop.count > 0).collect()
+}
+
+pub fn drops(drops: Drops) -> Table {
     let mut table = Table::new(&["REASON", "COUNT", "MEANING"]);
     for (reason, drop) in drops {
         table.row([reason, drop.count.to_string(), drop.meaning]);

@@ -13,7 +13,7 @@ const IPV6_MTU_MIN: u16 = 1280;
 /// Whether the keys of one port agree with each other.
 pub(super) fn port(port: &Located<PortConfig>, report: &mut Report) {
     let PortConfig { name, mtu, address, routes, .. } = &port.value;
-    if *mtu < IPV6_MTU_MIN && address.iter().any(|prefix| prefix.address.is_ipv6()) {
+    if *mtu < IPV6_MTU_MIN && address.iter().any(|prefix| prefix.address().is_ipv6()) {
         let line = port.line_of("mtu");
         let what = format!("port \"{name}\": mtu: {mtu} is too small for an interface with an IPv6 address");
         report.add(line, what, format!("{IPV6_MTU_MIN} to 65521 bytes, or no IPv6 address"));

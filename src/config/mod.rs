@@ -1,6 +1,6 @@
 //! The configuration: what a switch consists of, as plain data, and how it is read.
 //!
-//! Reading goes text -> [`node`] (a tree with lines) -> [`schema`] (typed values, key by key) -> [`check`] (what needs
+//! Reading goes text -> `node` (a tree with lines) -> `schema` (typed values, key by key) -> `check` (what needs
 //! more than one key). Every step collects its problems in one [`Report`], so that a user sees all of them at once.
 //! The control socket's JSON enters at the tree, so a port added at run time meets the same rules.
 

@@ -77,7 +77,7 @@ const FAULTS: &[Fault] = &[
     ("ifname = \"eth0\"", &["ifname = \"sixteen-letters-\""], 0, "cannot be an interface's name"),
     ("netns = \"one\"", &["netns = \"a/b\""], 0, "\"a/b\" is not a namespace"),
     ("mac = \"02:00:00:00:00:01\"", &["mac = \"03:00:00:00:00:01\""], 0, "multicast"),
-    ("  \"10.0.0.1/24\",", &["  \"10.0.0.1/33\","], 0, "longer than the address"),
+    ("  \"10.0.0.1/24\",", &["  \"10.0.0.1/33\","], 0, "is not an IP prefix"),
     ("  \"fd00::1/64\",", &["  \"fd00::1\","], 0, "not an IP prefix"),
     ("queues = 1", &["queues = 17"], 0, "17 is out of range"),
     ("isolated = true", &["isolated = 1"], 0, "an integer"),

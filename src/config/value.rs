@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use crossdock_engine::wire::Mac;
+use crossdock_engine::wire::{Cidr, Mac};
 use serde::{Serialize, Serializer};
 
 /// Why a value was refused, and what would be accepted.
@@ -48,69 +48,61 @@ pub fn station(text: &str) -> Result<Mac, Invalid> {
 
 /// An IP address with the length of its network's prefix: `10.0.0.1/24`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Prefix {
-    /// The address, host bits included.
-    pub address: IpAddr,
-    /// Bits of the network: 0 to 32 for IPv4, 0 to 128 for IPv6.
-    pub length: u8,
-}
+pub struct Prefix(pub Cidr);
 
 impl FromStr for Prefix {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let wrong = || Invalid::new(format!("\"{text}\" is not an IP prefix"), "like 10.0.0.1/24 or fd00::1/64");
-        let (address, length) = text.split_once('/').ok_or_else(wrong)?;
-        let address: IpAddr = address.parse().map_err(|_| wrong())?;
-        let digits = !length.is_empty() && length.bytes().all(|digit| digit.is_ascii_digit());
-        let length: u8 = length.parse().ok().filter(|_| digits).ok_or_else(wrong)?;
-        let most = width(address);
-        if length > most {
-            return Err(Invalid::new(
-                format!("\"{text}\" has a prefix longer than the address"),
-                format!("/0 to /{most} for this kind of address"),
-            ));
-        }
-        Ok(Self { address, length })
+        text.parse().map(Self).map_err(|_| {
+            let hint = "like 10.0.0.1/24 or fd00::1/64, with at most 32 bits for IPv4 and 128 for IPv6";
+            Invalid::new(format!("\"{text}\" is not an IP prefix"), hint)
+        })
     }
 }
 
 impl fmt::Display for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.length)
+        self.0.fmt(f)
     }
 }
 
 impl Prefix {
-    /// The network that this address is in: the host bits cleared.
+    /// The address, host bits included.
     #[must_use]
-    pub fn network(&self) -> Self {
-        let host_bits = u32::from(width(self.address) - self.length);
-        let address = match self.address {
-            IpAddr::V4(v4) => IpAddr::V4((v4.to_bits() & u32::MAX.checked_shl(host_bits).unwrap_or(0)).into()),
-            IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & u128::MAX.checked_shl(host_bits).unwrap_or(0)).into()),
-        };
-        Self { address, length: self.length }
+    pub fn address(self) -> IpAddr {
+        self.0.addr()
+    }
+
+    /// The network's address: the host bits cleared.
+    #[must_use]
+    pub fn network(self) -> IpAddr {
+        self.masked(self.address())
     }
 
     /// Whether `address` is of this network.
     #[must_use]
-    pub fn contains(&self, address: IpAddr) -> bool {
-        address.is_ipv4() == self.address.is_ipv4() && Self { address, ..*self }.network() == self.network()
+    pub fn contains(self, address: IpAddr) -> bool {
+        address.is_ipv4() == self.address().is_ipv4() && self.masked(address) == self.network()
+    }
+
+    /// `address` without its host bits; it is of the same IP version.
+    fn masked(self, address: IpAddr) -> IpAddr {
+        let length = u32::from(self.0.prefix_len());
+        match address {
+            IpAddr::V4(v4) => IpAddr::V4((v4.to_bits() & !u32::MAX.checked_shr(length).unwrap_or(0)).into()),
+            IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & !u128::MAX.checked_shr(length).unwrap_or(0)).into()),
+        }
     }
 
     /// This prefix, if its address is one that an interface may have.
     pub(super) fn check_host(self) -> Result<Self, Invalid> {
-        let broadcast = matches!(self.address, IpAddr::V4(v4) if v4.is_broadcast());
-        if self.address.is_multicast() || self.address.is_unspecified() || broadcast {
+        let broadcast = matches!(self.address(), IpAddr::V4(v4) if v4.is_broadcast());
+        if self.address().is_multicast() || self.address().is_unspecified() || broadcast {
             return Err(Invalid::new(format!("{self} is not a host's address"), "a unicast address, like 10.0.0.1/24"));
         }
         Ok(self)
     }
-}
-
-fn width(address: IpAddr) -> u8 {
-    if address.is_ipv4() { 32 } else { 128 }
 }
 
 /// Where a route leads.
@@ -131,10 +123,10 @@ impl FromStr for Destination {
         }
         let prefix: Prefix =
             text.parse().map_err(|e: Invalid| Invalid::new(e.what, "\"default\" or a network, like 10.1.0.0/16"))?;
-        if prefix != prefix.network() {
+        if prefix.address() != prefix.network() {
             return Err(Invalid::new(
                 format!("\"{text}\" has host bits set"),
-                format!("the network is {}", prefix.network()),
+                format!("the network is {}/{}", prefix.network(), prefix.0.prefix_len()),
             ));
         }
         Ok(Self::Network(prefix))
@@ -167,7 +159,7 @@ impl Route {
             (Destination::Default, None) => {
                 Err(Invalid::new("a default route needs a gateway", "{ to = \"default\", via = \"10.0.0.254\" }"))
             }
-            (Destination::Network(to), Some(via)) if to.address.is_ipv4() != via.is_ipv4() => Err(Invalid::new(
+            (Destination::Network(to), Some(via)) if to.address().is_ipv4() != via.is_ipv4() => Err(Invalid::new(
                 format!("{to} and its gateway {via} are of different IP versions"),
                 "a gateway of the network's own IP version",
             )),
@@ -272,13 +264,15 @@ mod tests {
     #[test]
     fn prefix_knows_its_network() {
         let host: Prefix = "10.1.2.3/20".parse().unwrap();
-        assert_eq!(host.network().to_string(), "10.1.0.0/20");
+        assert_eq!(host.network().to_string(), "10.1.0.0");
         assert!(host.contains("10.1.15.255".parse().unwrap()));
         assert!(!host.contains("10.1.16.0".parse().unwrap()));
         assert!(!host.contains("fd00::1".parse().unwrap()));
         let all: Prefix = "fd00::1/0".parse().unwrap();
-        assert_eq!(all.network().to_string(), "::/0");
+        assert_eq!(all.network().to_string(), "::");
         assert!(all.contains("2001:db8::1".parse().unwrap()));
+        let one: Prefix = "10.1.2.3/32".parse().unwrap();
+        assert!(one.contains("10.1.2.3".parse().unwrap()) && !one.contains("10.1.2.2".parse().unwrap()));
     }
 
     #[test]
@@ -286,8 +280,8 @@ mod tests {
         for text in ["10.0.0.1", "10.0.0.300/24", "10.0.0.1/", "10.0.0.1/+8", "10.0.0.1/x", "/24"] {
             assert!(refused::<Prefix>(text).contains("not an IP prefix"), "{text}");
         }
-        assert!(refused::<Prefix>("10.0.0.1/33").contains("/0 to /32"));
-        assert!(refused::<Prefix>("fd00::1/129").contains("/0 to /128"));
+        assert!(refused::<Prefix>("10.0.0.1/33").contains("at most 32 bits"));
+        assert!(refused::<Prefix>("fd00::1/129").contains("128 for IPv6"));
         for text in ["224.0.0.1/24", "0.0.0.0/8", "255.255.255.255/32", "ff02::1/64", "::/64"] {
             assert!(text.parse::<Prefix>().unwrap().check_host().is_err(), "{text}");
         }

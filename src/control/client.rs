@@ -23,6 +23,9 @@ pub enum ClientError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// It cannot be put into a request.
+    #[error("this cannot be asked for: {0}")]
+    Unaskable(#[from] hyper::http::Error),
     /// The conversation broke off.
     #[error("the switch gave no answer: {0}")]
     NoAnswer(String),
@@ -42,7 +45,7 @@ impl ClientError {
             Self::Unreachable { .. } => {
                 Some("start it with \"xdock run\", or name its socket with --control PATH".into())
             }
-            Self::NoAnswer(_) => None,
+            Self::Unaskable(_) | Self::NoAnswer(_) => None,
             Self::Refused(body) => body.hint.clone(),
         }
     }
@@ -59,8 +62,7 @@ pub fn request(socket: &Path, method: Method, path: &str, body: Option<&Value>) 
         .uri(path)
         .header("host", "xdock")
         .header("content-type", "application/json")
-        .body(Full::new(body))
-        .map_err(|e| ClientError::NoAnswer(e.to_string()))?;
+        .body(Full::new(body))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
     let runtime = runtime.map_err(|e| ClientError::NoAnswer(e.to_string()))?;
     let (status, answer) = runtime.block_on(exchange(socket, request))?;

@@ -2,3 +2,6 @@
 
 pub mod api;
 pub mod client;
+mod routes;
+pub mod server;
+pub mod socket;

@@ -108,6 +108,7 @@ impl Worker {
                 std::thread::yield_now();
             } else if !self.core.ports.arm() {
                 sleeper.sleep();
+                last_ticks = self.account(0, last_ticks);
             }
         }
         self.shut_down();

@@ -254,6 +254,14 @@ impl TapHandle {
         let netns = sys::netns(tap.as_fd().as_fd()).ok();
         Some(Whereabouts { ifname, netns: netns.and_then(|netns| netns::name_of(netns.as_fd())) })
     }
+
+    /// Makes a persistent interface go with its port after all.
+    ///
+    /// # Errors
+    /// What the kernel says. An interface that is gone already is no error.
+    pub fn release(&self) -> io::Result<()> {
+        self.0.upgrade().map_or(Ok(()), |tap| sys::set_persist(tap.as_fd().as_fd(), false))
+    }
 }
 
 fn check(config: &TapConfig) -> Result<(), TapError> {

@@ -1,0 +1,171 @@
+//! What each request does: method, path and body in, status and JSON out.
+
+use hyper::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::api::{ErrorBody, Version};
+use crate::config::{DomainConfig, PortConfig};
+use crate::service::{Kind, Refusal, Service};
+
+/// What goes back.
+#[derive(Debug, PartialEq)]
+pub(super) struct Answer {
+    pub status: StatusCode,
+    /// The methods that the path has, where the one asked for is none of them.
+    pub allow: Option<&'static str>,
+    /// JSON; null for an empty body.
+    pub body: Value,
+}
+
+impl Answer {
+    fn new(status: StatusCode, body: Value) -> Self {
+        Self { status, allow: None, body }
+    }
+
+    /// A refusal in words.
+    pub fn error(status: StatusCode, error: impl Into<String>, hint: Option<String>) -> Self {
+        Self::new(status, json!(ErrorBody { error: error.into(), hint }))
+    }
+}
+
+impl From<Refusal> for Answer {
+    fn from(refusal: Refusal) -> Self {
+        let status = match refusal.kind {
+            Kind::Invalid => StatusCode::BAD_REQUEST,
+            Kind::Unknown => StatusCode::NOT_FOUND,
+            Kind::Conflict => StatusCode::CONFLICT,
+            Kind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::error(status, refusal.what, refusal.hint)
+    }
+}
+
+/// Carries out one request.
+pub(super) fn answer(service: &Service, method: &Method, path: &str, body: &[u8]) -> Answer {
+    let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    let done = match (method.as_str(), parts.as_slice()) {
+        ("GET", ["v1", what]) => get(service, what),
+        ("POST", ["v1", "ports"]) => Some(add_port(service, body)),
+        ("POST", ["v1", "domains"]) => Some(add_domain(service, body)),
+        ("DELETE", ["v1", "ports", name]) => Some(service.remove_port(name).map(removed)),
+        ("DELETE", ["v1", "domains", name]) => Some(service.remove_domain(name).map(removed)),
+        _ => None,
+    };
+    match done {
+        Some(done) => done.unwrap_or_else(Answer::from),
+        None => unknown(&parts, path),
+    }
+}
+
+fn get(service: &Service, what: &str) -> Option<Result<Answer, Refusal>> {
+    let state = match what {
+        "version" => Ok(json!(Version { version: env!("CARGO_PKG_VERSION").into(), pid: std::process::id() })),
+        "ports" => Ok(json!(service.ports())),
+        "domains" => service.domains().map(|domains| json!(domains)),
+        "fdb" => service.fdb().map(|entries| json!(entries)),
+        "flows" => service.flows().map(|flows| json!(flows)),
+        "drops" => Ok(json!(service.drops())),
+        "workers" => Ok(json!(service.workers())),
+        _ => return None,
+    };
+    Some(state.map(|body| Answer::new(StatusCode::OK, body)))
+}
+
+fn add_port(service: &Service, body: &[u8]) -> Result<Answer, Refusal> {
+    let port = PortConfig::from_json(&parse(body)?)?;
+    service.add_port(&port)?;
+    let made = service.ports().into_iter().find(|made| made.name == port.name);
+    Ok(Answer::new(StatusCode::CREATED, json!(made)))
+}
+
+fn add_domain(service: &Service, body: &[u8]) -> Result<Answer, Refusal> {
+    let domain = DomainConfig::from_json(&parse(body)?)?;
+    service.add_domain(&domain)?;
+    let made = service.domains()?.into_iter().find(|made| made.name == domain.name);
+    Ok(Answer::new(StatusCode::CREATED, json!(made)))
+}
+
+fn parse(body: &[u8]) -> Result<Value, Refusal> {
+    let wrong =
+        |error| Refusal::new(Kind::Invalid, format!("the body is not JSON: {error}"), "an object of keys and values");
+    serde_json::from_slice(body).map_err(wrong)
+}
+
+fn removed(_: ()) -> Answer {
+    Answer::new(StatusCode::NO_CONTENT, Value::Null)
+}
+
+fn unknown(parts: &[&str], path: &str) -> Answer {
+    let allow = match parts {
+        ["v1", "ports" | "domains"] => "GET, POST",
+        ["v1", "ports" | "domains", _] => "DELETE",
+        ["v1", "version" | "fdb" | "flows" | "drops" | "workers"] => "GET",
+        _ => {
+            let hint = "/v1/ and version, ports, domains, fdb, flows, drops or workers";
+            return Answer::error(StatusCode::NOT_FOUND, format!("no {path} here"), Some(hint.into()));
+        }
+    };
+    let error = format!("{path} has no such method");
+    let refusal = Answer::error(StatusCode::METHOD_NOT_ALLOWED, error, Some(format!("it has {allow}")));
+    Answer { allow: Some(allow), ..refusal }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    /// A switch without ports, which needs no privileges.
+    fn service() -> Service {
+        let mut config = Config::default();
+        (config.engine.frames, config.engine.super_frames, config.engine.flows_max) = (512, 16, 64);
+        Service::start(&config).unwrap()
+    }
+
+    fn ask(service: &Service, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let answer = answer(service, &Method::from_bytes(method.as_bytes()).unwrap(), path, body.as_bytes());
+        (answer.status.as_u16(), answer.body)
+    }
+
+    #[test]
+    fn domains_come_and_go() {
+        let service = service();
+        let (status, made) = ask(&service, "POST", "/v1/domains", r#"{"name": "lan", "ageing_s": 10}"#);
+        assert_eq!((status, &made["name"], &made["ageing_s"]), (201, &json!("lan"), &json!(10)));
+        assert_eq!(ask(&service, "POST", "/v1/domains", r#"{"name": "lan"}"#).0, 409);
+        assert_eq!(ask(&service, "GET", "/v1/domains", "").1.as_array().unwrap().len(), 1);
+        assert_eq!(ask(&service, "DELETE", "/v1/domains/lan", ""), (204, Value::Null));
+        assert_eq!(ask(&service, "DELETE", "/v1/domains/lan", "").0, 404);
+        assert_eq!(ask(&service, "GET", "/v1/domains", "").1, json!([]));
+    }
+
+    #[test]
+    fn wrong_requests_get_a_status_an_error_and_a_hint() {
+        let service = service();
+        let wrong = [
+            ("GET", "/", "", 404),
+            ("GET", "/v1/nothing", "", 404),
+            ("DELETE", "/v1/ports", "", 405),
+            ("PUT", "/v1/fdb", "", 405),
+            ("GET", "/v1/ports/h1", "", 405),
+            ("POST", "/v1/ports", "{", 400),
+            ("POST", "/v1/ports", "[]", 400),
+            ("POST", "/v1/ports", r#"{"name": "h1", "domain": "lan", "mtuu": 1}"#, 400),
+            ("POST", "/v1/ports", r#"{"name": "h1", "domain": "lan"}"#, 404),
+            ("DELETE", "/v1/ports/h1", "", 404),
+        ];
+        for (method, path, body, expected) in wrong {
+            let (status, answer) = ask(&service, method, path, body);
+            assert_eq!(status, expected, "{method} {path} {body}");
+            assert!(answer["error"].is_string() && answer["hint"].is_string(), "{method} {path}: {answer}");
+        }
+    }
+
+    #[test]
+    fn every_drop_reason_has_a_count_and_a_meaning() {
+        let (status, drops) = ask(&service(), "GET", "/v1/drops", "");
+        assert_eq!(status, 200);
+        assert!(drops.as_object().unwrap().values().all(|drop| drop["count"] == 0 && drop["meaning"].is_string()));
+        assert!(drops["tx_full"].is_object());
+    }
+}

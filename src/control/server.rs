@@ -1,0 +1,99 @@
+//! Serves the control socket. A slow or silent client costs a task and a little time-out, never anybody else's answer.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+use super::routes::{Answer, answer};
+use crate::service::Service;
+
+/// Largest body of a request, in bytes.
+const BODY_MAX: usize = 1 << 20;
+/// Most clients at a time; others wait in the kernel's queue.
+const CLIENTS_MAX: usize = 256;
+/// How long a client may take to send its request.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a whole exchange may take, answer included.
+const EXCHANGE: Duration = Duration::from_secs(30);
+
+/// Answers requests until the future is dropped.
+pub async fn serve(listener: UnixListener, service: Arc<Service>) {
+    let places = Arc::new(Semaphore::new(CLIENTS_MAX));
+    loop {
+        let place = Arc::clone(&places).acquire_owned().await;
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let exchange = exchange(stream, Arc::clone(&service));
+                tokio::spawn(async move {
+                    let _ = timeout(EXCHANGE, exchange).await;
+                    drop(place);
+                });
+            }
+            // Out of file descriptors: trying again at once would only spin.
+            Err(_) => sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+/// One connection, one request.
+async fn exchange(stream: UnixStream, service: Arc<Service>) {
+    let handler = service_fn(move |request| handle(request, Arc::clone(&service)));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).keep_alive(false);
+    // A client that breaks off needs no answer.
+    let _ = http.serve_connection(TokioIo::new(stream), handler).await;
+}
+
+async fn handle(request: Request<Incoming>, service: Arc<Service>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (head, body) = request.into_parts();
+    let answer = match read(body).await {
+        Ok(body) => {
+            let work = move || answer(&service, &head.method, head.uri.path(), &body);
+            let broken =
+                |_| Answer::error(StatusCode::INTERNAL_SERVER_ERROR, "the request could not be finished", None);
+            tokio::task::spawn_blocking(work).await.unwrap_or_else(broken)
+        }
+        Err(refusal) => refusal,
+    };
+    Ok(response(&answer))
+}
+
+/// The whole body, if it is small and comes in time.
+async fn read(body: Incoming) -> Result<Bytes, Answer> {
+    if body.size_hint().lower() > BODY_MAX as u64 {
+        return Err(too_large());
+    }
+    match timeout(PATIENCE, Limited::new(body, BODY_MAX).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) => Err(Answer::error(StatusCode::BAD_REQUEST, format!("the body broke off: {error}"), None)),
+        Err(_) => Err(Answer::error(StatusCode::REQUEST_TIMEOUT, "the body did not come in time", None)),
+    }
+}
+
+fn too_large() -> Answer {
+    let hint = format!("at most {BODY_MAX} bytes");
+    Answer::error(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large", Some(hint))
+}
+
+fn response(answer: &Answer) -> Response<Full<Bytes>> {
+    let body = if answer.body.is_null() { Bytes::new() } else { format!("{}\n", answer.body).into() };
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = answer.status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(allow) = answer.allow {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    }
+    response
+}

@@ -1,0 +1,173 @@
+//! A switch made from a configuration: what `xdock run` runs, and what the control socket speaks for.
+//!
+//! Every call may take as long as creating an interface takes (milliseconds); none waits for traffic.
+
+mod refusal;
+mod tap;
+mod view;
+
+pub use refusal::{Kind, Refusal};
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crossdock_engine::ports::tap::{Tap, TapHandle};
+use crossdock_engine::switch::{self, Membership, Switch};
+use crossdock_engine::tables::storm::StormCaps;
+use crossdock_engine::tables::topology::Domain;
+use crossdock_engine::worker::{Event, Polling, WorkerConfig};
+
+use crate::config::{Config, DomainConfig, EngineConfig, Poll, PortConfig};
+
+/// A running switch. Dropping it closes every port.
+pub struct Service {
+    switch: Switch,
+    ports: Mutex<BTreeMap<String, Made>>,
+    persist: bool,
+}
+
+/// How a port was asked for, and where its interface is now.
+struct Made {
+    config: PortConfig,
+    handle: TapHandle,
+}
+
+impl Service {
+    /// Starts a switch with all its domains and ports.
+    ///
+    /// # Errors
+    /// The first thing that cannot be had. Nothing is left behind then.
+    pub fn start(config: &Config) -> Result<Self, Refusal> {
+        let switch = Switch::new(engine_config(&config.engine)).map_err(cannot_start)?;
+        let service = Self { switch, ports: Mutex::default(), persist: config.engine.persist };
+        config.domain.iter().try_for_each(|domain| service.add_domain(domain))?;
+        config.port.iter().try_for_each(|port| service.add_port(port))?;
+        Ok(service)
+    }
+
+    /// The switch itself.
+    #[must_use]
+    pub fn switch(&self) -> &Switch {
+        &self.switch
+    }
+
+    /// Adds a bridge domain.
+    ///
+    /// # Errors
+    /// Its name is taken.
+    pub fn add_domain(&self, domain: &DomainConfig) -> Result<(), Refusal> {
+        Ok(self.switch.add_domain(Domain {
+            ageing_s: domain.ageing_s,
+            fdb_max: domain.fdb_max as usize,
+            mac: domain.mac,
+            ..Domain::new(&domain.name)
+        })?)
+    }
+
+    /// Removes a bridge domain.
+    ///
+    /// # Errors
+    /// There is none of that name, or it has ports.
+    pub fn remove_domain(&self, name: &str) -> Result<(), Refusal> {
+        Ok(self.switch.remove_domain(name)?)
+    }
+
+    /// Creates a port's interface and opens the port.
+    ///
+    /// # Errors
+    /// Its name is taken, its domain does not exist, or the interface cannot be created.
+    pub fn add_port(&self, port: &PortConfig) -> Result<(), Refusal> {
+        let mut ports = self.made();
+        self.check_new(&ports, port)?;
+        let tap = Tap::create(&tap::config(port, self.persist)).map_err(|error| tap::refusal(port, &error))?;
+        let handle = tap.handle();
+        self.switch.add_port(Box::new(tap), &membership(port))?;
+        ports.insert(port.name.clone(), Made { config: port.clone(), handle });
+        Ok(())
+    }
+
+    /// Closes a port and removes the interface made for it.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn remove_port(&self, name: &str) -> Result<(), Refusal> {
+        let mut ports = self.made();
+        if let Some(made) = ports.get(name) {
+            // Refused only for an interface that is gone, and then there is nothing to remove.
+            let _ = made.handle.release();
+        }
+        self.switch.remove_port(name)?;
+        ports.remove(name);
+        Ok(())
+    }
+
+    /// Calls `tell` with the name of each port that is gone for good, and why, until the switch ends.
+    ///
+    /// # Errors
+    /// No thread can be started for it.
+    pub fn watch(self: &Arc<Self>, tell: impl Fn(&str, &io::Error) + Send + 'static) -> io::Result<()> {
+        let events = self.switch.events().clone();
+        let service = Arc::downgrade(self);
+        let watch = move || {
+            for Event::PortGone { port, error } in events {
+                let Some(service) = service.upgrade() else { return };
+                let name = service.switch.port_name(port);
+                tell(name.as_deref().unwrap_or("(removed)"), &error);
+            }
+        };
+        std::thread::Builder::new().name("xdock-events".into()).spawn(watch).map(drop)
+    }
+
+    /// Refuses before any interface is made for nothing.
+    fn check_new(&self, ports: &BTreeMap<String, Made>, port: &PortConfig) -> Result<(), Refusal> {
+        if ports.contains_key(&port.name) {
+            return Err(switch::Error::Exists(format!("port {}", port.name)).into());
+        }
+        let domains: Vec<String> = self.switch.domains().into_iter().map(|domain| domain.name).collect();
+        if domains.contains(&port.domain) { Ok(()) } else { Err(no_domain(port, &domains)) }
+    }
+
+    fn made(&self) -> MutexGuard<'_, BTreeMap<String, Made>> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn engine_config(engine: &EngineConfig) -> switch::Config {
+    switch::Config {
+        core: engine.core,
+        polling: match engine.poll {
+            Poll::Adaptive => Polling::Adaptive(Duration::from_micros(engine.spin_us.into())),
+            Poll::Busy => Polling::Busy,
+            Poll::Interrupt => Polling::Interrupt,
+        },
+        frames: engine.frames as usize,
+        super_frames: engine.super_frames as usize,
+        worker: WorkerConfig { flows: engine.flows_max as usize, ..WorkerConfig::default() },
+        stages: Vec::new(),
+    }
+}
+
+fn membership(port: &PortConfig) -> Membership {
+    let storm = &port.storm;
+    Membership {
+        domain: port.domain.clone(),
+        isolated: port.isolated,
+        storm: StormCaps { broadcast: storm.broadcast, multicast: storm.multicast, unknown: storm.unknown },
+    }
+}
+
+fn cannot_start(error: io::Error) -> Refusal {
+    let hint = "frames, super_frames and flows_max under [engine] say how much memory it takes";
+    Refusal::new(Kind::Failed, format!("cannot start the switch: {error}"), hint)
+}
+
+fn no_domain(port: &PortConfig, domains: &[String]) -> Refusal {
+    let what = format!("port {}: no domain \"{}\"", port.name, port.domain);
+    let hint = match domains {
+        [] => format!("add it first: xdock domain add {}", port.domain),
+        names => format!("the domains are {}", names.join(", ")),
+    };
+    Refusal::new(Kind::Unknown, what, hint)
+}

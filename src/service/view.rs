@@ -1,0 +1,166 @@
+//! The state of the switch in the shapes of the control socket.
+
+use std::collections::BTreeMap;
+
+use crossdock_engine::drop::DropReason;
+use crossdock_engine::flow::FlowKey;
+use crossdock_engine::program::Action;
+use crossdock_engine::switch::{DomainStatus, FdbStatus, FlowStatus, PortStatus, WorkerStatus};
+
+use super::{Made, Refusal, Service};
+use crate::control::api::{DomainInfo, DropInfo, Drops, FdbInfo, FlowInfo, OffloadInfo, PortInfo, WorkerInfo};
+
+impl Service {
+    /// All ports, by name.
+    pub fn ports(&self) -> Vec<PortInfo> {
+        let made = self.made();
+        let info = |status: PortStatus| Some(port(made.get(&status.name)?, status));
+        let mut ports: Vec<_> = self.switch.ports().into_iter().filter_map(info).collect();
+        ports.sort_by(|a, b| a.name.cmp(&b.name));
+        ports
+    }
+
+    /// All domains.
+    ///
+    /// # Errors
+    /// The switch has stopped.
+    pub fn domains(&self) -> Result<Vec<DomainInfo>, Refusal> {
+        let fdb = self.switch.fdb()?;
+        let entries = |name: &str| fdb.iter().filter(|entry| entry.domain == name).count() as u64;
+        Ok(self.switch.domains().into_iter().map(|status| domain(entries(&status.name), status)).collect())
+    }
+
+    /// All learned addresses, by domain and address.
+    ///
+    /// # Errors
+    /// The switch has stopped.
+    pub fn fdb(&self) -> Result<Vec<FdbInfo>, Refusal> {
+        let mut entries = self.switch.fdb()?;
+        entries.sort_by(|a, b| (&a.domain, a.mac).cmp(&(&b.domain, b.mac)));
+        Ok(entries.into_iter().map(fdb_entry).collect())
+    }
+
+    /// All cached flows, the busiest first.
+    ///
+    /// # Errors
+    /// The switch has stopped.
+    pub fn flows(&self) -> Result<Vec<FlowInfo>, Refusal> {
+        let mut flows = self.switch.flows()?;
+        flows.sort_by_key(|flow| std::cmp::Reverse(flow.frames));
+        Ok(flows.into_iter().map(|status| self.flow(status)).collect())
+    }
+
+    /// Every reason for drops, with what it counted.
+    pub fn drops(&self) -> Drops {
+        let info = |(reason, count): (DropReason, u64)| {
+            (reason.name().to_owned(), DropInfo { count, meaning: reason.meaning().into() })
+        };
+        self.switch.drops().into_iter().map(info).collect()
+    }
+
+    /// All workers.
+    pub fn workers(&self) -> Vec<WorkerInfo> {
+        self.switch.workers().into_iter().map(worker).collect()
+    }
+
+    fn flow(&self, status: FlowStatus) -> FlowInfo {
+        FlowInfo {
+            worker: status.worker,
+            in_port: status.in_port,
+            key: key(&status.key),
+            program: status.program.iter().map(|action| self.action(action)).collect(),
+            frames: status.frames,
+            bytes: status.bytes,
+            idle_s: status.idle.as_secs(),
+        }
+    }
+
+    /// The engine knows ports by number, people by name.
+    fn action(&self, action: &Action) -> String {
+        match action {
+            Action::Output(port) => match self.switch.port_name(*port) {
+                Some(name) => format!("output:{name}"),
+                None => action.to_string(),
+            },
+            _ => action.to_string(),
+        }
+    }
+}
+
+fn port(made: &Made, status: PortStatus) -> PortInfo {
+    let place = made.handle.whereabouts();
+    let (ifname, netns) = place.map_or((None, None), |place| (Some(place.ifname), place.netns));
+    let drops = port_drops(&status);
+    let count = &status.counters;
+    PortInfo {
+        ifname: ifname.unwrap_or_else(|| made.config.ifname.clone()),
+        netns: netns.or_else(|| made.config.netns.clone()),
+        kind: status.kind.into(),
+        domain: status.domain.unwrap_or_default(),
+        up: status.up,
+        mtu: status.caps.mtu,
+        mac: status.caps.mac.map(|mac| mac.to_string()),
+        rx_frames: count.rx_frames.get(),
+        rx_bytes: count.rx_bytes.get(),
+        tx_frames: count.tx_frames.get(),
+        tx_bytes: count.tx_bytes.get(),
+        drops,
+        offload: OffloadInfo {
+            csum: status.caps.csum,
+            tso: status.caps.tso,
+            uso: status.caps.uso,
+            tunnel: status.caps.tunnel,
+        },
+        name: status.name,
+    }
+}
+
+fn port_drops(status: &PortStatus) -> BTreeMap<String, u64> {
+    let counts = DropReason::ALL.iter().map(|reason| (reason.name(), status.counters.drops[reason.index()].get()));
+    counts.filter(|(_, count)| *count > 0).map(|(name, count)| (name.into(), count)).collect()
+}
+
+fn domain(fdb_entries: u64, status: DomainStatus) -> DomainInfo {
+    DomainInfo {
+        name: status.name,
+        ageing_s: status.ageing_s,
+        fdb_max: u32::try_from(status.fdb_max).unwrap_or(u32::MAX),
+        mac: status.mac.map(|mac| mac.to_string()),
+        ports: status.ports,
+        fdb_entries,
+    }
+}
+
+fn fdb_entry(status: FdbStatus) -> FdbInfo {
+    FdbInfo {
+        domain: status.domain,
+        vlan: None,
+        mac: status.mac.to_string(),
+        port: status.port,
+        age_s: status.age.as_secs(),
+        fixed: status.fixed,
+    }
+}
+
+/// The fields that a learning switch reads; the others are zero in every key.
+fn key(key: &FlowKey) -> BTreeMap<String, String> {
+    let fields = [
+        ("eth_src", key.eth_src.to_string()),
+        ("eth_dst", key.eth_dst.to_string()),
+        ("eth_type", format!("{:#06x}", key.ethertype())),
+    ];
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn worker(status: WorkerStatus) -> WorkerInfo {
+    WorkerInfo {
+        core: status.core,
+        batches: status.batches,
+        frames: status.frames,
+        idle_fraction: status.idle_fraction,
+        cycles_per_frame: (status.frames > 0).then_some(status.cycles_per_frame),
+        flow_entries: status.flow_entries,
+        pool_free: status.pool_free,
+        pool_total: status.pool_total,
+    }
+}
