@@ -29,9 +29,14 @@ impl Stage for Learn {
         if own == Some(source) {
             return Verdict::Drop(DropReason::SourceOwn);
         }
-        if flow.tables.learn(domain, source, port, flow.now) == Learned::Refused {
-            flow.once();
-            return Verdict::Drop(DropReason::MacFlapping);
+        match flow.tables.learn(domain, source, port, flow.now) {
+            Learned::Refused => {
+                flow.once();
+                return Verdict::Drop(DropReason::MacFlapping);
+            }
+            // The next frame from here is refused: this one's way must not be cached.
+            Learned::Pinned => flow.once(),
+            _ => {}
         }
         Verdict::Continue
     }

@@ -170,6 +170,7 @@ impl Fdb {
 
     /// Forgets what was learned on a port; says how many.
     pub fn flush_port(&mut self, port: PortId) -> usize {
+        self.flaps.forget(port);
         let before = self.len();
         while let Some(oldest) = self.oldest(port.index()) {
             self.remove(oldest);

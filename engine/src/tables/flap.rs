@@ -63,6 +63,12 @@ impl FlapGuard {
         (mover.pinned, mover.since) = (true, now);
         Judgement::Pin(mover.home)
     }
+
+    /// Forgets the movers that began at `port`: it is gone, nobody can be pinned to it.
+    pub fn forget(&mut self, port: PortId) {
+        let homeless = self.0.iter_mut().filter(|mover| mover.home == port);
+        homeless.for_each(|mover| *mover = Mover::default());
+    }
 }
 
 #[cfg(test)]
