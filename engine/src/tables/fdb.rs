@@ -224,7 +224,7 @@ impl Fdb {
         if fixed {
             return Learned::Fixed;
         }
-        match self.flaps.judge(mac, self.hasher.hash_one(mac), from, now) {
+        match self.flaps.judge(mac, from, now) {
             Judgement::Believe => self.rehome(slot, port, now, Learned::Moved),
             Judgement::Pin(home) => self.rehome(slot, home, now, Learned::Pinned),
             Judgement::Refuse => Learned::Refused,

@@ -1,6 +1,8 @@
 //! A worker driven by hand, with a channel at every port: what the tests of the engine have in common.
 #![allow(dead_code, reason = "each test file takes the part it needs")]
 
+pub mod scenario;
+
 use crossdock_engine::clock::Millis;
 use crossdock_engine::drop::DropReason;
 use crossdock_engine::flow::PortId;
@@ -104,14 +106,14 @@ pub struct Setup {
     pub ring: usize,
     /// By port; 1500 where it ends.
     pub mtus: Vec<u16>,
-    /// Small and super frames.
-    pub memory: (usize, usize),
+    pub arena: Arena,
 }
 
 impl Setup {
     pub fn new(topology: Topology) -> Setup {
         let config = WorkerConfig { flows: 4096, ..WorkerConfig::default() };
-        Setup { config, topology, stages: Vec::new(), ring: 1024, mtus: Vec::new(), memory: (4096, 256) }
+        let arena = Arena::new(4096, 256).unwrap();
+        Setup { config, topology, stages: Vec::new(), ring: 1024, mtus: Vec::new(), arena }
     }
 }
 
@@ -140,7 +142,7 @@ impl Rig {
     }
 
     pub fn build(setup: Setup) -> Rig {
-        let arena = Arena::new(setup.memory.0, setup.memory.1).unwrap();
+        let arena = setup.arena;
         let worker = Worker::new(setup.config, &arena, setup.stages).unwrap();
         let ports = setup.topology.ports.len();
         let mut rig = Rig {
