@@ -30,7 +30,7 @@ impl Core {
     pub fn new(config: WorkerConfig, arena: &Arena, stages: Vec<Box<dyn Stage>>) -> io::Result<Core> {
         Ok(Core {
             ports: Ports::new(config.batch),
-            pool: arena.pool(arena.total(), arena.total()),
+            pool: arena.worker_pool(),
             table: FlowTable::new(config.flows)?,
             pipeline: Pipeline::new(stages),
             tables: Tables::new(),

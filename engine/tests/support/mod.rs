@@ -261,6 +261,25 @@ impl Rig {
         std::iter::from_fn(|| end.recv()).collect()
     }
 
+    /// What waits at the far end of a port, if there is such a port.
+    pub fn try_received(&mut self, port: usize) -> Vec<Seen> {
+        if port < self.ends.len() { self.received(port) } else { Vec::new() }
+    }
+
+    /// Throws away what waits at the far ends.
+    pub fn drain(&mut self) {
+        for end in self.ends.iter_mut().flatten() {
+            while let Some(frame) = end.recv_frame() {
+                end.free(frame);
+            }
+        }
+    }
+
+    /// Drops the far end of a port without telling the worker.
+    pub fn hang_up(&mut self, port: usize) {
+        self.ends[port] = None;
+    }
+
     /// What waits at the far ends of all ports.
     pub fn all_received(&mut self) -> Vec<Vec<Seen>> {
         (0..self.ends.len()).map(|port| self.received(port)).collect()
@@ -317,6 +336,12 @@ impl Rig {
     pub fn balance(&self) -> (u64, u64) {
         let sum = |count: fn(&PortCounters) -> u64| self.counters.iter().map(|c| count(c)).sum::<u64>();
         (sum(|c| c.rx_frames.get() + c.generated.get()), sum(|c| c.tx_frames.get() + c.dropped()))
+    }
+
+    /// Received and sent.
+    pub fn traffic(&self) -> (u64, u64) {
+        let sum = |count: fn(&PortCounters) -> u64| self.counters.iter().map(|c| count(c)).sum::<u64>();
+        (sum(|c| c.rx_frames.get()), sum(|c| c.tx_frames.get()))
     }
 
     /// Takes everything down; says whether all frame memory came home.

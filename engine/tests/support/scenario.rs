@@ -12,9 +12,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 /// Frames to this address go to station 2 instead, as from station 3.
-const VIRTUAL: Mac = Mac([2, 0, 0, 0, 1, 0]);
+pub const VIRTUAL: Mac = Mac([2, 0, 0, 0, 1, 0]);
 /// Frames to this address are answered by the switch.
-const ASKED: Mac = Mac([2, 0, 0, 0, 1, 1]);
+pub const ASKED: Mac = Mac([2, 0, 0, 0, 1, 1]);
 /// The domains' own address.
 const OWN: Mac = Mac([2, 0, 0, 0, 1, 2]);
 /// UDP datagrams to this port are refused.
@@ -72,8 +72,7 @@ impl Life {
         };
         let ports = self.ports.iter().map(view).collect();
         let topology = Topology { ports, domains: vec![domain(0), domain(1)] };
-        let stages: Vec<Box<dyn Stage>> = vec![Box::new(Filter), Box::new(Translate), Box::new(Answer)];
-        let stages = if self.stages { stages } else { Vec::new() };
+        let stages = if self.stages { stages() } else { Vec::new() };
         Setup { config, topology, stages, ring: 256, mtus: Vec::new(), arena: arena.clone() }
     }
 }
@@ -109,34 +108,47 @@ pub enum Pace {
     PortByPort,
 }
 
-/// Carries out one step; says how many frames the ports did not take.
-pub fn step(rig: &mut Rig, step: &Step, pace: Pace) -> usize {
+/// Frames offered to ports.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Offered {
+    pub taken: usize,
+    pub refused: usize,
+}
+
+/// Carries out one step; says what became of its frames.
+pub fn step(rig: &mut Rig, step: &Step, pace: Pace) -> Offered {
     match step {
         Step::Frames(frames) => return send(rig, frames, pace),
-        Step::OneByOne(frames) => return frames.chunks(1).map(|one| send(rig, one, Pace::PortByPort)).sum(),
+        Step::OneByOne(frames) => {
+            return frames.chunks(1).fold(Offered::default(), |sum, one| {
+                let offered = send(rig, one, Pace::PortByPort);
+                Offered { taken: sum.taken + offered.taken, refused: sum.refused + offered.refused }
+            });
+        }
         Step::Round => _ = rig.round(),
         Step::Time(ms) => rig.advance(*ms),
         Step::Link(port, up) => rig.set_link(*port, *up),
         Step::Toggle(port) if rig.has(*port) => drop(rig.remove(*port)),
         Step::Toggle(port) => rig.add(*port),
     }
-    0
+    Offered::default()
 }
 
-fn send(rig: &mut Rig, frames: &[Sent], pace: Pace) -> usize {
-    let mut refused = 0;
+fn send(rig: &mut Rig, frames: &[Sent], pace: Pace) -> Offered {
+    let mut offered = Offered::default();
     let mut frames: Vec<_> = frames.iter().filter(|sent| rig.has(sent.port)).collect();
     if pace == Pace::PortByPort {
         frames.sort_by_key(|sent| sent.port);
     }
     for (i, sent) in frames.iter().enumerate() {
         let (bytes, offload) = sent.bytes();
-        refused += usize::from(!rig.offer(sent.port, &bytes, offload));
+        let taken = rig.offer(sent.port, &bytes, offload);
+        *(if taken { &mut offered.taken } else { &mut offered.refused }) += 1;
         if pace == Pace::PortByPort && frames.get(i + 1).is_none_or(|next| next.port != sent.port) {
             rig.settle();
         }
     }
-    refused
+    offered
 }
 
 /// What came out of every port in order, and what was dropped where.
@@ -157,7 +169,7 @@ pub fn live(life: &Life, config: WorkerConfig, pace: Pace) -> Outcome {
             rig.settle();
         }
         collect(&mut rig, &mut out);
-        assert_eq!(step(&mut rig, event, pace), 0, "the rings are large enough");
+        assert_eq!(step(&mut rig, event, pace).refused, 0, "the rings are large enough");
     }
     rig.settle();
     collect(&mut rig, &mut out);
@@ -248,6 +260,11 @@ fn sent(ports: usize) -> impl Strategy<Value = Sent> {
         udp_port,
         shape,
     })
+}
+
+/// Stages that refuse by layer 4, rewrite and answer.
+pub fn stages() -> Vec<Box<dyn Stage>> {
+    vec![Box::new(Filter), Box::new(Translate), Box::new(Answer)]
 }
 
 /// Refuses datagrams by their port: reads to layer 4.
