@@ -92,9 +92,10 @@ impl Fdb {
     /// An empty table of at most `max` entries, with the default ageing time.
     pub fn new(max: usize) -> Fdb {
         Fdb {
-            index: HashTable::with_capacity(max),
+            // Twice as large: then it reuses the places of removed entries where they are, and never grows.
+            index: HashTable::with_capacity(2 * max),
             slots: Vec::with_capacity(max),
-            free: Vec::new(),
+            free: Vec::with_capacity(max),
             lists: Vec::new(),
             hasher: RandomState::new(),
             flaps: FlapGuard::new(),
