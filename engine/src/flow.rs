@@ -2,7 +2,9 @@
 
 use crate::clock::Millis;
 use crate::drop::DropReason;
+use crate::program::Program;
 use crate::tables::Tables;
+use crate::tables::topology::DomainId;
 use crate::wire::Mac;
 use std::fmt;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, transmute};
@@ -128,6 +130,8 @@ pub struct Flow<'a> {
     egress: &'a mut Vec<PortId>,
     answer: &'a mut Vec<u8>,
     cacheable: bool,
+    edited: bool,
+    domain: Option<DomainId>,
     /// Only ports that are not isolated may receive it.
     pub promiscuous_only: bool,
     /// What this worker knows.
@@ -146,7 +150,15 @@ impl<'a> Flow<'a> {
     ) -> Flow<'a> {
         egress.clear();
         answer.clear();
-        Flow { before: key, after: *key, frame, egress, answer, cacheable: true, promiscuous_only: false, tables, now }
+        let domain = tables.topology.domain_of(key.port);
+        let (before, after, cacheable, edited, promiscuous_only) = (key, *key, true, false, false);
+        Flow { before, after, frame, egress, answer, cacheable, edited, domain, promiscuous_only, tables, now }
+    }
+
+    /// The domain of the ingress port.
+    #[inline]
+    pub fn domain(&self) -> Option<DomainId> {
+        self.domain
     }
 
     /// The header fields as the frame came.
@@ -167,11 +179,13 @@ impl<'a> Flow<'a> {
 
     /// Rewrites the source MAC.
     pub fn set_eth_src(&mut self, mac: Mac) {
+        self.edited |= self.after.eth_src != mac;
         self.after.eth_src = mac;
     }
 
     /// Rewrites the destination MAC.
     pub fn set_eth_dst(&mut self, mac: Mac) {
+        self.edited |= self.after.eth_dst != mac;
         self.after.eth_dst = mac;
     }
 
@@ -184,8 +198,10 @@ impl<'a> Flow<'a> {
     /// changes it.
     pub fn flood(&mut self) {
         self.cacheable = false;
-        let members = self.tables.topology.members_beside(self.before.port);
-        self.egress.extend(members.filter(|&port| self.tables.may_send(port, self.promiscuous_only)));
+        let ingress = self.before.port;
+        let Some(domain) = self.domain.and_then(|id| self.tables.topology.domain(id)) else { return };
+        let others = domain.members.iter().copied().filter(|&port| port != ingress);
+        self.egress.extend(others.filter(|&port| self.tables.may_send(port, self.promiscuous_only)));
     }
 
     /// Keeps the decision out of the flow cache: it rests on more than the key.
@@ -203,7 +219,16 @@ impl<'a> Flow<'a> {
         self.egress
     }
 
-    pub(crate) fn cacheable(&self) -> bool {
+    /// Turns what the stages decided into a program; whether it may be cached.
+    pub(crate) fn compile(&self, program: &mut Program) -> bool {
+        let after = if self.edited { &self.after } else { self.before };
+        program.diff(self.before, after, self.egress);
+        self.cacheable
+    }
+
+    /// Makes the program a drop; whether it may be cached.
+    pub(crate) fn refuse(&self, reason: DropReason, program: &mut Program) -> bool {
+        program.drop(reason);
         self.cacheable
     }
 }

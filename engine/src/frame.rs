@@ -286,6 +286,12 @@ impl Arena {
         Pool { small: Stack::new(small), large: Stack::new(supers), arena: self.clone() }
     }
 
+    /// A worker's pool: it keeps up to half of all frames for itself. What is dropped comes back to it, so without a
+    /// bound the far ends of channels would find nothing left to send.
+    pub fn worker_pool(&self) -> Pool {
+        self.pool(self.0.small.total / 2, self.0.large.total / 2)
+    }
+
     /// Frames of both classes that exist.
     pub fn total(&self) -> usize {
         self.0.small.total + self.0.large.total

@@ -1,7 +1,6 @@
 //! The ordered stages; a miss is compiled here.
 
 use crate::clock::Millis;
-use crate::drop::DropReason;
 use crate::flow::{Depth, Flow, FlowKey, PortId, Verdict};
 use crate::program::Program;
 use crate::stages::{Forward, Isolate, Learn, Stage};
@@ -45,13 +44,11 @@ impl Pipeline {
     /// Walks the stages and compiles their decision into [`Pipeline::program`].
     pub fn compile(&mut self, key: &FlowKey, frame: &[u8], tables: &mut Tables, now: Millis) -> Compiled {
         let mut flow = Flow::new((key, frame), (&mut self.egress, &mut self.answer), tables, now);
-        let verdict = walk(&mut self.stages, &mut flow);
-        let (after, cacheable) = (*flow.edited(), flow.cacheable());
-        match verdict {
+        let cacheable = match walk(&mut self.stages, &mut flow) {
             Verdict::Reply => return Compiled::Reply,
-            Verdict::Drop(reason) => self.program.drop(reason),
-            Verdict::Continue => self.program.diff(key, &after, &self.egress),
-        }
+            Verdict::Drop(reason) => flow.refuse(reason, &mut self.program),
+            Verdict::Continue => flow.compile(&mut self.program),
+        };
         if cacheable { Compiled::Flow } else { Compiled::Once }
     }
 
@@ -63,11 +60,6 @@ impl Pipeline {
     /// The answer written last: a whole Ethernet frame.
     pub fn answer(&self) -> &[u8] {
         &self.answer
-    }
-
-    /// Makes the last program a drop.
-    pub fn refuse(&mut self, reason: DropReason) {
-        self.program.drop(reason);
     }
 }
 

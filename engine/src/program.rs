@@ -44,7 +44,9 @@ impl Program {
         if egress.is_empty() {
             return self.drop(DropReason::NoEgress);
         }
-        self.edits(before, after);
+        if !std::ptr::eq(before, after) {
+            self.edits(before, after);
+        }
         self.0.extend(egress.iter().map(|&port| Action::Output(port)));
     }
 

@@ -148,7 +148,7 @@ impl FlowTable {
         let slot = set * WAYS + if hits != 0 { hits.trailing_zeros() as usize } else { vacancy(tags, hash) };
         let entry = &raw const self.entries[slot];
         prefetch(entry);
-        if hits == 0 || self.depth > Depth::L2 {
+        if self.depth > Depth::L2 {
             prefetch(entry.cast::<FlowKey>().wrapping_add(1));
         }
         if hits == 0 { SlotId::NONE } else { SlotId(slot as u32) }
@@ -196,7 +196,7 @@ impl FlowTable {
         self.used += usize::from(self.tags[set].0[way] == 0);
         self.tags[set].0[way] = tag(hash);
         let slot = set * WAYS + way;
-        self.entries[slot].fill(key, program, epoch, now);
+        self.entries[slot].fill(key, self.depth, program, (epoch, now));
         Some(SlotId(slot as u32))
     }
 
@@ -225,7 +225,7 @@ impl FlowTable {
     fn place(&mut self, set: usize, key: &FlowKey, hash: u64, epoch: u32, now: Millis) -> Option<usize> {
         let tags = &self.tags[set].0;
         let own = equal_lanes(tags, tag(hash));
-        if own != 0 && self.entries[set * WAYS + own.trailing_zeros() as usize].key() == *key {
+        if own != 0 && self.entries[set * WAYS + own.trailing_zeros() as usize].is_of(&key.words(), self.depth) {
             return Some(own.trailing_zeros() as usize);
         }
         let first = vacancy(tags, hash);
@@ -243,9 +243,14 @@ impl FlowTable {
 impl Entry {
     #[inline(always)]
     fn holds(&self, words: &[u64; 8], depth: Depth, epoch: u32) -> bool {
+        self.epoch == epoch && self.is_of(words, depth)
+    }
+
+    #[inline(always)]
+    fn is_of(&self, words: &[u64; 8], depth: Depth) -> bool {
         let [a, b, c, deeper @ ..] = words;
         let layer2 = (self.layer2[0] ^ a) | (self.layer2[1] ^ b) | (self.layer2[2] ^ c);
-        layer2 == 0 && self.epoch == epoch && (depth == Depth::L2 || self.deeper == *deeper)
+        layer2 == 0 && (depth == Depth::L2 || self.deeper == *deeper)
     }
 
     /// Counts a frame and gives the program.
@@ -257,9 +262,12 @@ impl Entry {
         &self.actions[..(self.len as usize).min(INLINE)]
     }
 
-    fn fill(&mut self, key: &FlowKey, program: &[Action], epoch: u32, now: Millis) {
+    fn fill(&mut self, key: &FlowKey, depth: Depth, program: &[Action], (epoch, now): (u32, Millis)) {
         let [a, b, c, deeper @ ..] = key.words();
-        (self.layer2, self.deeper) = ([a, b, c], deeper);
+        self.layer2 = [a, b, c];
+        if depth > Depth::L2 {
+            self.deeper = deeper;
+        }
         for (action, &new) in self.actions.iter_mut().zip(program) {
             *action = new;
         }

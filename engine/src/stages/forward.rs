@@ -38,19 +38,16 @@ fn known_port(flow: &Flow<'_>, destination: Mac) -> Option<PortId> {
     if destination.is_group() {
         return None;
     }
-    let (domain, _) = flow.tables.topology.domain_of(flow.key().port).ok()?;
-    flow.tables.fdb(domain)?.lookup(destination)
+    flow.tables.fdb(flow.domain()?)?.lookup(destination)
 }
 
 fn to_port(flow: &mut Flow<'_>, port: PortId) -> Verdict {
     if port == flow.key().port {
         return Verdict::Drop(DropReason::SamePort);
     }
-    if !flow.tables.may_send(port, false) {
-        return Verdict::Drop(DropReason::PortDown);
-    }
     if !flow.tables.may_send(port, flow.promiscuous_only) {
-        return Verdict::Drop(DropReason::Isolated);
+        let up = flow.tables.may_send(port, false);
+        return Verdict::Drop(if up { DropReason::Isolated } else { DropReason::PortDown });
     }
     flow.send_to(port);
     Verdict::Continue

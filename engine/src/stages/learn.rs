@@ -22,16 +22,18 @@ impl Stage for Learn {
         if !source.is_station() {
             return Verdict::Drop(DropReason::SourceInvalid);
         }
-        let (domain, own) = match flow.tables.topology.domain_of(port) {
-            Ok((id, domain)) => (id, domain.mac),
-            Err(reason) => return Verdict::Drop(reason),
-        };
-        if own == Some(source) {
+        let Some(domain) = flow.domain() else { return Verdict::Drop(DropReason::NoDomain) };
+        if flow.tables.topology.domain(domain).is_some_and(|domain| domain.mac == Some(source)) {
             return Verdict::Drop(DropReason::SourceOwn);
         }
-        if flow.tables.learn(domain, source, port, flow.now) == Learned::Refused {
-            flow.once();
-            return Verdict::Drop(DropReason::MacFlapping);
+        match flow.tables.learn(domain, source, port, flow.now) {
+            Learned::Refused => {
+                flow.once();
+                return Verdict::Drop(DropReason::MacFlapping);
+            }
+            // The next frame from here is refused: this one's way must not be cached.
+            Learned::Pinned => flow.once(),
+            _ => {}
         }
         Verdict::Continue
     }

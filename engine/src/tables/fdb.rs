@@ -92,9 +92,10 @@ impl Fdb {
     /// An empty table of at most `max` entries, with the default ageing time.
     pub fn new(max: usize) -> Fdb {
         Fdb {
-            index: HashTable::with_capacity(max),
+            // Twice as large: then it reuses the places of removed entries where they are, and never grows.
+            index: HashTable::with_capacity(2 * max),
             slots: Vec::with_capacity(max),
-            free: Vec::new(),
+            free: Vec::with_capacity(max),
             lists: Vec::new(),
             hasher: RandomState::new(),
             flaps: FlapGuard::new(),
@@ -122,16 +123,17 @@ impl Fdb {
     /// The port of an address.
     #[inline]
     pub fn lookup(&self, mac: Mac) -> Option<PortId> {
-        self.find(mac.to_u64()).map(|slot| self.slots[slot as usize].port)
+        let key = mac.to_u64();
+        self.find(key, self.hasher.hash_one(key)).map(|slot| self.slots[slot as usize].port)
     }
 
     /// Notes that `mac` was seen as a source on `port`.
     #[inline]
     pub fn learn(&mut self, mac: Mac, port: PortId, now: Millis) -> Learned {
         let key = mac.to_u64();
-        let Some(slot) = self.find(key) else { return self.insert(key, port, now, false) };
-        let known = self.slots[slot as usize];
-        if known.port != port {
+        let hash = self.hasher.hash_one(key);
+        let Some(slot) = self.find(key, hash) else { return self.insert((key, hash), port, now, false) };
+        if self.slots[slot as usize].port != port {
             return self.relocate(slot, port, now);
         }
         self.touch(slot, now);
@@ -140,15 +142,17 @@ impl Fdb {
 
     /// Sets an address to a port for good.
     pub fn set_fixed(&mut self, mac: Mac, port: PortId, now: Millis) -> Learned {
-        if let Some(slot) = self.find(mac.to_u64()) {
+        let (key, hash) = (mac.to_u64(), self.hasher.hash_one(mac.to_u64()));
+        if let Some(slot) = self.find(key, hash) {
             self.remove(slot);
         }
-        self.insert(mac.to_u64(), port, now, true)
+        self.insert((key, hash), port, now, true)
     }
 
     /// Carries a sighting over that the fast path stamped, if the address is still on that port.
     pub fn refresh(&mut self, mac: Mac, port: PortId, seen: Millis) {
-        let Some(slot) = self.find(mac.to_u64()) else { return };
+        let key = mac.to_u64();
+        let Some(slot) = self.find(key, self.hasher.hash_one(key)) else { return };
         let known = self.slots[slot as usize];
         if known.port == port && (seen.since(known.seen) as i32) > 0 {
             self.touch(slot, seen);
@@ -170,6 +174,7 @@ impl Fdb {
 
     /// Forgets what was learned on a port; says how many.
     pub fn flush_port(&mut self, port: PortId) -> usize {
+        self.flaps.forget(port);
         let before = self.len();
         while let Some(oldest) = self.oldest(port.index()) {
             self.remove(oldest);
@@ -187,18 +192,17 @@ impl Fdb {
     }
 
     #[inline]
-    fn find(&self, key: u64) -> Option<u32> {
-        let hash = self.hasher.hash_one(key);
+    fn find(&self, key: u64, hash: u64) -> Option<u32> {
         self.index.find(hash, |&slot| self.slots[slot as usize].mac == key).copied()
     }
 
-    fn insert(&mut self, key: u64, port: PortId, now: Millis, fixed: bool) -> Learned {
+    fn insert(&mut self, (key, hash): (u64, u64), port: PortId, now: Millis, fixed: bool) -> Learned {
         let full = self.len() >= self.max;
         if full && !self.evict(port) {
             return Learned::Full;
         }
         let slot = self.place(Slot { mac: key, prev: NIL, next: NIL, seen: now, port, fixed });
-        let (hash, slots, hasher) = (self.hasher.hash_one(key), &self.slots, &self.hasher);
+        let (slots, hasher) = (&self.slots, &self.hasher);
         self.index.insert_unique(hash, slot, |&slot| hasher.hash_one(slots[slot as usize].mac));
         if !fixed {
             self.append(slot);
@@ -223,7 +227,7 @@ impl Fdb {
         if fixed {
             return Learned::Fixed;
         }
-        match self.flaps.judge(mac, self.hasher.hash_one(mac), from, now) {
+        match self.flaps.judge(mac, from, now) {
             Judgement::Believe => self.rehome(slot, port, now, Learned::Moved),
             Judgement::Pin(home) => self.rehome(slot, home, now, Learned::Pinned),
             Judgement::Refuse => Learned::Refused,

@@ -45,9 +45,10 @@ impl FlapGuard {
         FlapGuard(vec![Mover::default(); SLOTS])
     }
 
-    /// Judges that the address `key` wants to leave the port `from`.
-    pub fn judge(&mut self, key: u64, hash: u64, from: PortId, now: Millis) -> Judgement {
-        let mover = &mut self.0[hash as usize % SLOTS];
+    /// Judges that the address `key` wants to leave the port `from`. Its slot follows from the address alone, so that the
+    /// same frames are judged alike in every run.
+    pub fn judge(&mut self, key: u64, from: PortId, now: Millis) -> Judgement {
+        let mover = &mut self.0[slot(key)];
         let age = now.since(mover.since);
         if mover.key != key || age > if mover.pinned { HOLD_MS } else { WINDOW_MS } {
             *mover = Mover { key, home: from, moves: 1, pinned: false, since: now };
@@ -63,6 +64,17 @@ impl FlapGuard {
         (mover.pinned, mover.since) = (true, now);
         Judgement::Pin(mover.home)
     }
+
+    /// Forgets the movers that began at `port`: it is gone, nobody can be pinned to it.
+    pub fn forget(&mut self, port: PortId) {
+        let homeless = self.0.iter_mut().filter(|mover| mover.home == port);
+        homeless.for_each(|mover| *mover = Mover::default());
+    }
+}
+
+/// Fibonacci hashing (Knuth, volume 3, section 6.4).
+fn slot(key: u64) -> usize {
+    (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % SLOTS
 }
 
 #[cfg(test)]
@@ -73,7 +85,7 @@ mod tests {
     fn a_jumper_is_pinned_home_and_released() {
         let mut guard = FlapGuard::new();
         let ports = [PortId(1), PortId(2)];
-        let mut judge = |i: usize, now| guard.judge(9, 9, ports[i % 2], Millis(now));
+        let mut judge = |i: usize, now| guard.judge(9, ports[i % 2], Millis(now));
         for i in 0..usize::from(LIMIT) {
             assert_eq!(judge(i, 10), Judgement::Believe);
         }
@@ -86,7 +98,7 @@ mod tests {
     fn slow_moves_are_believed() {
         let mut guard = FlapGuard::new();
         for i in 0..50 {
-            let judgement = guard.judge(9, 9, PortId(i % 2), Millis(u32::from(i) * (WINDOW_MS / 4)));
+            let judgement = guard.judge(9, PortId(i % 2), Millis(u32::from(i) * (WINDOW_MS / 4)));
             assert_eq!(judgement, Judgement::Believe);
         }
     }

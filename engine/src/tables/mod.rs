@@ -115,7 +115,7 @@ impl Tables {
 
     /// Carries over that a cached flow's source was seen.
     pub fn refresh(&mut self, port: PortId, mac: Mac, seen: Millis) {
-        let Ok((domain, _)) = self.topology.domain_of(port) else { return };
+        let Some(domain) = self.topology.domain_of(port) else { return };
         if let Some(fdb) = self.fdb_mut(domain) {
             fdb.refresh(mac, port, seen);
         }

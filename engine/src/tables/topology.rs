@@ -1,6 +1,5 @@
 //! Which ports and bridge domains there are: an immutable value, replaced whole when it changes.
 
-use crate::drop::DropReason;
 use crate::flow::PortId;
 use crate::tables::storm::StormCaps;
 use crate::wire::Mac;
@@ -72,19 +71,9 @@ impl Topology {
         self.domains.get(id.index())?.as_ref()
     }
 
-    /// The domain of a port.
-    ///
-    /// # Errors
-    /// [`DropReason::NoDomain`] when it has none.
+    /// The domain of a port, if it is in one.
     #[inline]
-    pub fn domain_of(&self, port: PortId) -> Result<(DomainId, &Domain), DropReason> {
-        let id = self.port(port).and_then(|p| p.domain).ok_or(DropReason::NoDomain)?;
-        self.domain(id).map(|domain| (id, domain)).ok_or(DropReason::NoDomain)
-    }
-
-    /// The other ports of a port's domain.
-    pub fn members_beside(&self, port: PortId) -> impl Iterator<Item = PortId> + '_ {
-        let members = self.domain_of(port).map_or(&[][..], |(_, domain)| &domain.members);
-        members.iter().copied().filter(move |&member| member != port)
+    pub fn domain_of(&self, port: PortId) -> Option<DomainId> {
+        self.port(port)?.domain
     }
 }

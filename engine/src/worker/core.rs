@@ -31,7 +31,7 @@ impl Core {
         let pipeline = Pipeline::new(stages);
         Ok(Core {
             ports: Ports::new(config.batch),
-            pool: arena.pool(arena.total(), arena.total()),
+            pool: arena.worker_pool(),
             table: FlowTable::new(config.flows, pipeline.depth())?,
             pipeline,
             tables: Tables::new(),

@@ -56,14 +56,19 @@ impl Worker {
 
     /// Asks every port whether its link is up, and forgets what was learned on those that are not.
     pub fn check_links(&mut self) {
-        let ids: Vec<PortId> = self.core.ports.ids().collect();
-        for port in ids {
-            let up = self.core.ports.queues_mut(port).iter_mut().all(|queue| queue.is_up());
-            if let Some(counters) = self.core.ports.counters(port) {
-                counters.up.store(up, Relaxed);
+        for i in 0..self.core.ports.queue_count() {
+            if let Some((port, 0)) = self.core.ports.queue_at(i) {
+                self.check_link(port);
             }
-            self.core.tables.set_up(port, up);
         }
+    }
+
+    fn check_link(&mut self, port: PortId) {
+        let up = self.core.ports.queues_mut(port).iter_mut().all(|queue| queue.is_up());
+        if let Some(counters) = self.core.ports.counters(port) {
+            counters.up.store(up, Relaxed);
+        }
+        self.core.tables.set_up(port, up);
     }
 
     fn publish_gauges(&self) {

@@ -1,0 +1,268 @@
+//! A switch with its own thread, as a program embeds it: what others do never costs a frame, a sleeping worker wakes,
+//! and what is gone is reported.
+
+mod support;
+
+use crossdock_engine::Switch;
+use crossdock_engine::drop::DropReason;
+use crossdock_engine::flow::{Depth, Flow, Verdict};
+use crossdock_engine::frame::{Arena, Offload};
+use crossdock_engine::ports::channel::{Channel, ChannelEnd};
+use crossdock_engine::stages::Stage;
+use crossdock_engine::switch::{Config, Error, Membership};
+use crossdock_engine::tables::topology::Domain;
+use crossdock_engine::wire::Mac;
+use crossdock_engine::worker::{Event, Polling};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+use support::{frame, mac, number_of, numbered};
+
+/// Far longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Frames on their way at once: fewer than any ring holds.
+const WINDOW: u32 = 64;
+
+fn switch(config: Config) -> Switch {
+    let switch = Switch::new(config).unwrap();
+    switch.add_domain(Domain::new("lan")).unwrap();
+    switch
+}
+
+fn plug(switch: &Switch, name: &str, domain: &str) -> ChannelEnd {
+    let (channel, end) = Channel::pair(name, 256, 1500, switch.arena()).unwrap();
+    switch.add_port(Box::new(channel), &Membership::of(domain)).unwrap();
+    end
+}
+
+/// The next frame of an end.
+fn receive(end: &mut ChannelEnd) -> Vec<u8> {
+    let begin = Instant::now();
+    loop {
+        if let Some((frame, _)) = end.recv() {
+            return frame;
+        }
+        assert!(begin.elapsed() < PATIENCE, "no frame came");
+        std::thread::yield_now();
+    }
+}
+
+/// Waits until something is so.
+fn until(what: &str, so: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !so() {
+        assert!(begin.elapsed() < PATIENCE, "{what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Two stations that know each other.
+fn acquainted(switch: &Switch) -> (ChannelEnd, ChannelEnd) {
+    let (mut a, mut b) = (plug(switch, "a", "lan"), plug(switch, "b", "lan"));
+    a.send(&frame(mac(1), mac(2)), Offload::default()).unwrap();
+    assert_eq!(receive(&mut b), frame(mac(1), mac(2)));
+    b.send(&frame(mac(2), mac(1)), Offload::default()).unwrap();
+    assert_eq!(receive(&mut a), frame(mac(2), mac(1)));
+    (a, b)
+}
+
+/// Sends numbered frames from `a` to `b`, a window at a time, until `done` says so; every one must arrive, in order.
+fn stream(a: &mut ChannelEnd, b: &mut ChannelEnd, done: impl Fn(u32) -> bool) -> u32 {
+    let mut next = 0;
+    while !done(next) {
+        (next..next + WINDOW).for_each(|n| a.send(&numbered(mac(1), mac(2), n), Offload::default()).unwrap());
+        for n in next..next + WINDOW {
+            assert_eq!(number_of(&receive(b)), n, "each in its turn");
+        }
+        next += WINDOW;
+    }
+    next
+}
+
+#[test]
+fn ports_and_domains_come_and_go_without_a_frame_lost_between_others() {
+    let switch = switch(Config::default());
+    let (mut a, mut b) = acquainted(&switch);
+    let over = AtomicBool::new(false);
+    let frames = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for i in 0..150 {
+                come_and_go(&switch, i);
+            }
+            over.store(true, Relaxed);
+        });
+        stream(&mut a, &mut b, |_| over.load(Relaxed))
+    });
+    assert!(frames > 1000, "{frames} frames while 150 ports came and went");
+    assert_eq!(
+        switch.drops().iter().filter(|(reason, _)| *reason != DropReason::SamePort).map(|d| d.1).sum::<u64>(),
+        0
+    );
+    assert_eq!((switch.ports().len(), switch.domains().len()), (2, 1));
+    assert_eq!(switch.conservation().in_flight(), 0);
+}
+
+/// A domain with a port that talks, and a port beside the stream.
+fn come_and_go(switch: &Switch, i: u8) {
+    let domain = format!("d{i}");
+    switch.add_domain(Domain::new(&domain)).unwrap();
+    let mut lonely = plug(switch, "lonely", &domain);
+    let mut twin = plug(switch, "twin", &domain);
+    lonely.send(&frame(mac(1), mac(2)), Offload::default()).unwrap();
+    assert_eq!(receive(&mut twin), frame(mac(1), mac(2)), "the same addresses as in the other domain");
+    let mut neighbour = plug(switch, "neighbour", "lan");
+    neighbour.send(&frame(mac(100 + i % 100), mac(1)), Offload::default()).unwrap();
+    assert!(matches!(switch.remove_domain(&domain), Err(Error::InUse(_))));
+    ["lonely", "twin", "neighbour"].iter().for_each(|name| switch.remove_port(name).unwrap());
+    switch.remove_domain(&domain).unwrap();
+}
+
+#[test]
+fn a_worker_wakes_for_a_frame_however_it_polls() {
+    let adaptive = Polling::Adaptive(Duration::from_micros(50));
+    for polling in [adaptive, Polling::Busy, Polling::Interrupt] {
+        let switch = switch(Config { polling, ..Config::default() });
+        let (mut a, mut b) = acquainted(&switch);
+        for _ in 0..20 {
+            std::thread::sleep(Duration::from_millis(10));
+            let begin = Instant::now();
+            a.send(&frame(mac(1), mac(2)), Offload::default()).unwrap();
+            receive(&mut b);
+            // A wake-up that was missed is made up for by the nap's end, after a second.
+            assert!(begin.elapsed() < Duration::from_millis(700), "{polling:?}: {:?}", begin.elapsed());
+        }
+    }
+}
+
+#[test]
+fn an_idle_worker_sleeps() {
+    let switch = switch(Config { polling: Polling::Interrupt, ..Config::default() });
+    let _ends = acquainted(&switch);
+    std::thread::sleep(Duration::from_millis(300));
+    let idle = switch.workers()[0].idle_fraction;
+    assert!(idle > 0.5, "{idle}");
+}
+
+#[test]
+fn a_port_whose_far_end_vanished_is_reported_and_can_be_removed() {
+    let switch = switch(Config::default());
+    let (mut a, b) = acquainted(&switch);
+    let mut c = plug(&switch, "c", "lan");
+    drop(b);
+    let event = switch.events().recv_timeout(PATIENCE).unwrap();
+    let Event::PortGone { port, .. } = event;
+    assert_eq!(switch.port_name(port).as_deref(), Some("b"));
+    until("the port is shown as down", || switch.ports().iter().all(|p| p.up == (p.name != "b")));
+    a.send(&frame(mac(1), mac(2)), Offload::default()).unwrap();
+    assert_eq!(receive(&mut c), frame(mac(1), mac(2)), "its address is forgotten: flooded at once");
+    switch.remove_port("b").unwrap();
+    assert!(matches!(switch.remove_port("b"), Err(Error::Unknown(_))));
+    let mut again = plug(&switch, "b", "lan");
+    a.send(&frame(mac(1), mac(2)), Offload::default()).unwrap();
+    assert_eq!(receive(&mut again), frame(mac(1), mac(2)));
+    assert!(switch.events().try_recv().is_err(), "reported once");
+}
+
+#[test]
+fn a_quarter_million_frames_pass_in_order_while_everything_is_shown() {
+    let switch = switch(Config::default());
+    let (mut a, mut b) = acquainted(&switch);
+    let over = AtomicBool::new(false);
+    let (frames, looks) = std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut looks = 0;
+            while !over.load(Relaxed) {
+                look(&switch);
+                looks += 1;
+            }
+            looks
+        });
+        let frames = stream(&mut a, &mut b, |n| n >= 250_000);
+        over.store(true, Relaxed);
+        (frames, watcher.join().unwrap())
+    });
+    assert!(looks > 0);
+    let all = switch.conservation();
+    assert_eq!((all.received, all.sent, all.dropped, all.in_flight()), (frames as u64 + 2, frames as u64 + 2, 0, 0));
+    until("the flow is counted", || switch.flows().unwrap().iter().any(|flow| flow.frames >= 250_000));
+    assert_eq!(switch.workers()[0].frames, all.received);
+}
+
+/// Everything a switch shows, while frames pass.
+fn look(switch: &Switch) {
+    let fdb = switch.fdb().unwrap();
+    let place = |m: Mac| fdb.iter().find(|entry| entry.mac == m).map(|entry| entry.port.as_str());
+    assert_eq!((place(mac(1)), place(mac(2))), (Some("a"), Some("b")));
+    assert!(switch.flows().unwrap().iter().all(|flow| flow.in_port == "a" || flow.in_port == "b"));
+    assert!(switch.ports().iter().all(|port| port.up && port.kind == "channel"));
+    assert_eq!(switch.domains()[0].ports, ["a", "b"]);
+    assert!(switch.workers()[0].pool_free <= switch.workers()[0].pool_total);
+    assert_eq!(switch.drops().iter().map(|(_, n)| n).sum::<u64>(), 0);
+    assert_eq!(switch.conservation().dropped, 0);
+}
+
+#[test]
+fn a_dropped_switch_ends_its_thread_and_gives_all_memory_back() {
+    let switch = switch(Config::default());
+    let arena: Arena = switch.arena().clone();
+    let (mut a, b) = acquainted(&switch);
+    (0..50).for_each(|_| a.send(&frame(mac(1), mac(2)), Offload::default()).unwrap());
+    drop(switch);
+    assert!(a.send(&frame(mac(1), mac(2)), Offload::default()).is_err(), "nobody is there");
+    drop((a, b));
+    assert_eq!(arena.free(), arena.total());
+}
+
+#[test]
+fn names_are_taken_once_and_unknown_ones_refused() {
+    let switch = switch(Config::default());
+    let _a = plug(&switch, "a", "lan");
+    let add = |name: &str, domain: &str| {
+        let (channel, _end) = Channel::pair(name, 16, 1500, switch.arena()).unwrap();
+        switch.add_port(Box::new(channel), &Membership::of(domain)).map(drop)
+    };
+    assert!(matches!(add("a", "lan"), Err(Error::Exists(_))));
+    assert!(matches!(add("b", "nowhere"), Err(Error::Unknown(_))));
+    assert!(matches!(switch.add_domain(Domain::new("lan")), Err(Error::Exists(_))));
+    assert!(matches!(switch.remove_domain("nowhere"), Err(Error::Unknown(_))));
+    assert_eq!(switch.ports().len(), 1);
+    assert!(Switch::new(Config { core: Some(4000), ..Config::default() }).is_err(), "no such core");
+}
+
+/// An embedder's stage: station 9 is nobody's business, and whoever asks station 8 hears that it is not here.
+struct Doorman;
+
+impl Stage for Doorman {
+    fn name(&self) -> &'static str {
+        "doorman"
+    }
+
+    fn depth(&self) -> Depth {
+        Depth::L2
+    }
+
+    fn apply(&mut self, flow: &mut Flow<'_>) -> Verdict {
+        let asker = flow.key().eth_src;
+        match flow.key().eth_dst {
+            to if to == mac(9) => Verdict::Drop(DropReason::Denied),
+            to if to == mac(8) => {
+                flow.answer().extend(frame(mac(8), asker));
+                Verdict::Reply
+            }
+            _ => Verdict::Continue,
+        }
+    }
+}
+
+#[test]
+fn an_embedders_stage_decides() {
+    let switch = switch(Config { stages: vec![Box::new(Doorman)], ..Config::default() });
+    let (mut a, mut b) = acquainted(&switch);
+    for destination in [9, 8, 2] {
+        a.send(&frame(mac(1), mac(destination)), Offload::default()).unwrap();
+    }
+    assert_eq!(receive(&mut b), frame(mac(1), mac(2)), "the only one that got through");
+    assert_eq!(receive(&mut a), frame(mac(8), mac(1)));
+    assert!(b.recv().is_none());
+    assert!(switch.drops().contains(&(DropReason::Denied, 1)));
+    assert_eq!(switch.conservation().in_flight(), 0);
+}
