@@ -366,10 +366,7 @@ mod tests {
         let admitted = crowd.filter(|&n| try_put(&mut table, n, 1, WARM_MS).is_some()).count();
         assert_eq!(admitted, 10, "one in {ADMIT} displaces a warm entry");
         assert!(try_put(&mut table, 20_000, 1, 5 * WARM_MS).is_some(), "an idle entry goes");
-        assert!(
-            (30_000..30_100).all(|n| try_put(&mut table, n, 2, 5 * WARM_MS).is_some() || n > 30_004),
-            "void ones go"
-        );
+        assert!(try_put(&mut table, 30_000, 2, 5 * WARM_MS).is_some(), "a void one goes");
     }
 
     #[test]
