@@ -77,7 +77,7 @@ impl Rig {
         let view = Some(PortView { domain: Some(DomainId(0)), ..PortView::default() });
         let members = vec![PortId(0), PortId(1)];
         let domain = Domain { fdb_max: (2 * macs).max(1024), members, ..Domain::new("lan") };
-        worker.tables().publish(Arc::new(Topology { ports: vec![view.clone(), view], domains: vec![Some(domain)] }));
+        worker.tables().publish(Arc::new(Topology { ports: vec![view.clone(), view], domains: vec![Some(domain)] }))?;
         let shelves = [Shelf::default(), Shelf::default()];
         for (i, shelf) in shelves.iter().enumerate() {
             let room = || Vec::with_capacity(4096);

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 /// Milliseconds since the worker began, wrapping after 49 days: compare with [`Millis::since`] only.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, zerocopy::FromZeros)]
 pub struct Millis(pub u32);
 
 impl Millis {

@@ -44,7 +44,7 @@ impl From<Error> for Refusal {
             }
             Error::InUse(_) => (Kind::Conflict, Some("remove its ports first")),
             Error::Full(_) => (Kind::Conflict, None),
-            Error::Open(..) | Error::Stopped => (Kind::Failed, None),
+            Error::Open(..) | Error::Memory(_) | Error::Stopped => (Kind::Failed, None),
         };
         Self { kind, what: error.to_string(), hint: hint.map(str::to_owned) }
     }

@@ -13,6 +13,7 @@ use crate::frame::Arena;
 use crate::ports::Port;
 use crate::stages::Stage;
 use crate::stats::WorkerCounters;
+use crate::tables::fdb::Fdb;
 use crate::tables::storm::StormCaps;
 use crate::tables::topology::{Domain, PortView};
 use crate::worker::{Attachment, Command, Event, Polling, Sleeper, Worker, WorkerConfig};
@@ -87,6 +88,9 @@ pub enum Error {
     /// More than 65535 ports or domains.
     #[error("no number is left for another {0}")]
     Full(&'static str),
+    /// There is not enough memory.
+    #[error("no memory: {0}")]
+    Memory(#[source] io::Error),
     /// The port could not be opened.
     #[error("port {0}: {1}")]
     Open(String, #[source] io::Error),
@@ -170,10 +174,12 @@ impl Switch {
     /// Adds a bridge domain; its member list is ignored.
     ///
     /// # Errors
-    /// When the name is taken, or the switch has stopped.
+    /// When the name is taken, there is no memory for its forwarding database, or the switch has stopped.
     pub fn add_domain(&self, domain: Domain) -> Result<(), Error> {
         let mut registry = self.registry();
-        registry.add_domain(domain)?;
+        let fdb = Fdb::new(&domain).map_err(Error::Memory)?;
+        let id = registry.add_domain(domain)?;
+        self.worker.tell(Command::Prepare(id, Box::new(fdb)))?;
         self.publish(&registry)
     }
 

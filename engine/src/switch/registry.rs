@@ -56,11 +56,11 @@ impl Registry {
         if self.port_id(name).is_ok() { Err(Error::Exists(format!("port {name}"))) } else { Ok(()) }
     }
 
-    pub fn add_domain(&mut self, domain: Domain) -> Result<(), Error> {
+    pub fn add_domain(&mut self, domain: Domain) -> Result<DomainId, Error> {
         if self.domain_id(&domain.name).is_ok() {
             return Err(Error::Exists(format!("domain {}", domain.name)));
         }
-        place(&mut self.domains, domain).map(drop).ok_or(Error::Full("domain"))
+        place(&mut self.domains, domain).map(DomainId).ok_or(Error::Full("domain"))
     }
 
     pub fn remove_domain(&mut self, name: &str) -> Result<(), Error> {

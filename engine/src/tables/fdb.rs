@@ -2,7 +2,7 @@
 //!
 //! # Theory of operation
 //!
-//! An index from MAC to a slot, and slots in a slab that is as large as the table may become, so that learning never
+//! An index from MAC to a slot, and slots in a slab, both as large as the table may become, so that learning never
 //! allocates. The dynamic slots of each port form a list, oldest sighting first. Ageing looks at the heads of
 //! the lists only.
 //!
@@ -13,12 +13,15 @@
 //! ([`Fdb::refresh`]) before it ages.
 
 use super::flap::{FlapGuard, Judgement};
+use super::index::Index;
 use super::topology::Domain;
 use crate::clock::Millis;
 use crate::flow::PortId;
+use crate::memory::Slab;
 use crate::wire::Mac;
 use ahash::RandomState;
-use hashbrown::HashTable;
+use std::io;
+use zerocopy::FromZeros;
 
 /// No slot.
 const NIL: u32 = u32::MAX;
@@ -44,7 +47,7 @@ pub enum Learned {
     Full,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, FromZeros)]
 struct Slot {
     mac: u64,
     prev: u32,
@@ -78,46 +81,46 @@ pub struct FdbEntry {
 
 /// MAC address to port, with ageing and fair eviction.
 pub struct Fdb {
-    index: HashTable<u32>,
-    slots: Vec<Slot>,
+    index: Index,
+    slots: Slab<Slot>,
+    /// Slots that were ever used; those beyond are fresh.
+    used: usize,
     free: Vec<u32>,
     lists: Vec<List>,
     hasher: RandomState,
     flaps: FlapGuard,
-    max: usize,
+    len: usize,
     ageing_ms: u32,
 }
 
 impl Fdb {
-    /// An empty table of at most `max` entries, with the default ageing time.
-    pub fn new(max: usize) -> Fdb {
-        Fdb {
-            // Twice as large: then it reuses the places of removed entries where they are, and never grows.
-            index: HashTable::with_capacity(2 * max),
-            slots: Vec::with_capacity(max),
+    /// An empty table with a domain's limits.
+    ///
+    /// # Errors
+    /// When there is no memory for it: about 40 bytes an entry.
+    pub fn new(domain: &Domain) -> io::Result<Fdb> {
+        let max = domain.fdb_max.clamp(1, NIL as usize / 4);
+        Ok(Fdb {
+            index: Index::new(max)?,
+            slots: Slab::new(max)?,
+            used: 0,
             free: Vec::with_capacity(max),
             lists: Vec::new(),
             hasher: RandomState::new(),
             flaps: FlapGuard::new(),
-            max,
-            ageing_ms: 300_000,
-        }
-    }
-
-    /// Takes over a domain's limits. A smaller `fdb_max` than before only stops growth.
-    pub fn configure(&mut self, domain: &Domain) {
-        self.max = domain.fdb_max;
-        self.ageing_ms = domain.ageing_s.saturating_mul(1000);
+            len: 0,
+            ageing_ms: domain.ageing_s.saturating_mul(1000),
+        })
     }
 
     /// Entries.
     pub fn len(&self) -> usize {
-        self.index.len()
+        self.len
     }
 
     /// Whether nothing is known.
     pub fn is_empty(&self) -> bool {
-        self.index.is_empty()
+        self.len == 0
     }
 
     /// The port of an address.
@@ -184,40 +187,32 @@ impl Fdb {
 
     /// Up to `limit` entries from position `cursor` on, and where to go on; `None` at the end.
     pub fn page(&self, cursor: usize, limit: usize) -> (Vec<FdbEntry>, Option<usize>) {
-        let end = self.slots.len().min(cursor.saturating_add(limit));
+        let end = self.used.min(cursor.saturating_add(limit));
         let page = self.slots.get(cursor..end).unwrap_or(&[]);
         let used = page.iter().filter(|s| s.mac != 0);
         let entries = used.map(|s| FdbEntry { mac: Mac::from_u64(s.mac), port: s.port, seen: s.seen, fixed: s.fixed });
-        (entries.collect(), (end < self.slots.len()).then_some(end))
+        (entries.collect(), (end < self.used).then_some(end))
     }
 
     #[inline]
     fn find(&self, key: u64, hash: u64) -> Option<u32> {
-        self.index.find(hash, |&slot| self.slots[slot as usize].mac == key).copied()
+        self.index.find(hash, |slot| self.slots[slot as usize].mac == key)
     }
 
     fn insert(&mut self, (key, hash): (u64, u64), port: PortId, now: Millis, fixed: bool) -> Learned {
-        let full = self.len() >= self.max;
+        let full = self.len == self.slots.len();
         if full && !self.evict(port) {
             return Learned::Full;
         }
-        let slot = self.place(Slot { mac: key, prev: NIL, next: NIL, seen: now, port, fixed });
-        let (slots, hasher) = (&self.slots, &self.hasher);
-        self.index.insert_unique(hash, slot, |&slot| hasher.hash_one(slots[slot as usize].mac));
+        let slot = self.free.pop().unwrap_or(self.used as u32);
+        self.used = self.used.max(slot as usize + 1);
+        self.slots[slot as usize] = Slot { mac: key, prev: NIL, next: NIL, seen: now, port, fixed };
+        self.index.insert(hash, slot);
+        self.len += 1;
         if !fixed {
             self.append(slot);
         }
         if full { Learned::Evicted } else { Learned::New }
-    }
-
-    /// Puts a slot's content into a free place.
-    fn place(&mut self, content: Slot) -> u32 {
-        if let Some(slot) = self.free.pop() {
-            self.slots[slot as usize] = content;
-            return slot;
-        }
-        self.slots.push(content);
-        (self.slots.len() - 1) as u32
     }
 
     /// The address wants to be on another port.
@@ -254,9 +249,9 @@ impl Fdb {
 
     fn remove(&mut self, slot: u32) {
         let Slot { mac, fixed, .. } = self.slots[slot as usize];
-        if let Ok(entry) = self.index.find_entry(self.hasher.hash_one(mac), |&s| s == slot) {
-            entry.remove();
-        }
+        let hash_of = |slot: u32| self.hasher.hash_one(self.slots[slot as usize].mac);
+        self.index.remove(self.hasher.hash_one(mac), slot, hash_of);
+        self.len -= 1;
         if !fixed {
             self.unlink(slot);
         }
@@ -317,6 +312,10 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::HashMap;
 
+    fn fdb(fdb_max: usize, ageing_s: u32) -> Fdb {
+        Fdb::new(&Domain { fdb_max, ageing_s, ..Domain::new("lan") }).unwrap()
+    }
+
     fn mac(n: u32) -> Mac {
         let [a, b, c, d] = n.to_be_bytes();
         Mac([2, 0, a, b, c, d])
@@ -324,7 +323,7 @@ mod tests {
 
     #[test]
     fn learn_lookup_move() {
-        let mut fdb = Fdb::new(8);
+        let mut fdb = fdb(8, 300);
         assert_eq!(fdb.learn(mac(1), PortId(1), Millis(0)), Learned::New);
         assert_eq!(fdb.learn(mac(1), PortId(1), Millis(1)), Learned::Known);
         assert_eq!(fdb.learn(mac(1), PortId(2), Millis(2)), Learned::Moved);
@@ -334,8 +333,7 @@ mod tests {
 
     #[test]
     fn ageing_counts_from_the_last_sighting() {
-        let mut fdb = Fdb::new(8);
-        fdb.configure(&Domain { ageing_s: 10, ..Domain::new("lan") });
+        let mut fdb = fdb(8, 10);
         fdb.learn(mac(1), PortId(1), Millis(0));
         fdb.learn(mac(2), PortId(1), Millis(0));
         fdb.refresh(mac(1), PortId(1), Millis(5_000));
@@ -347,7 +345,7 @@ mod tests {
 
     #[test]
     fn a_flooder_displaces_only_itself() {
-        let mut fdb = Fdb::new(100);
+        let mut fdb = fdb(100, 300);
         (0..10).for_each(|n| _ = fdb.learn(mac(n), PortId(1), Millis(0)));
         for n in 1000..5000 {
             fdb.learn(mac(n), PortId(2), Millis(n));
@@ -359,7 +357,7 @@ mod tests {
 
     #[test]
     fn fixed_entries_stay() {
-        let mut fdb = Fdb::new(2);
+        let mut fdb = fdb(2, 300);
         fdb.set_fixed(mac(1), PortId(1), Millis(0));
         assert_eq!(fdb.learn(mac(1), PortId(2), Millis(1)), Learned::Fixed);
         assert_eq!(fdb.expire(Millis(u32::MAX / 2)) + fdb.flush_port(PortId(1)), 0);
@@ -370,7 +368,7 @@ mod tests {
 
     #[test]
     fn a_jumping_address_is_pinned_to_where_it_was() {
-        let mut fdb = Fdb::new(8);
+        let mut fdb = fdb(8, 300);
         fdb.learn(mac(1), PortId(1), Millis(0));
         let jumps: Vec<_> = (0..20).map(|i| fdb.learn(mac(1), PortId(2 + i % 2), Millis(5))).collect();
         assert!(jumps.contains(&Learned::Pinned) && jumps.ends_with(&[Learned::Refused]));
@@ -396,8 +394,7 @@ mod tests {
         /// Against a plain map that is never full: the same answers, whatever the order of events.
         #[test]
         fn like_a_map_with_timestamps(ops in proptest::collection::vec(op(), 1..400)) {
-            let mut fdb = Fdb::new(64);
-            fdb.configure(&Domain { ageing_s: 20, ..Domain::new("lan") });
+            let mut fdb = fdb(64, 20);
             let mut model: HashMap<u32, (u16, u32)> = HashMap::new();
             for (i, op) in ops.into_iter().enumerate() {
                 // Slower than the flap guard's window allows for.

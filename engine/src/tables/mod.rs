@@ -2,6 +2,7 @@
 
 pub mod fdb;
 mod flap;
+mod index;
 pub mod storm;
 pub mod topology;
 
@@ -9,6 +10,7 @@ use crate::clock::Millis;
 use crate::flow::PortId;
 use crate::wire::Mac;
 use fdb::{Fdb, Learned};
+use std::io;
 use std::sync::Arc;
 use topology::{DomainId, Topology};
 
@@ -44,18 +46,34 @@ impl Tables {
         self.moves
     }
 
-    /// Takes a new configuration: forwarding databases of new domains are made, those of removed ones forgotten.
-    pub fn publish(&mut self, topology: Arc<Topology>) {
+    /// Takes a new configuration: forwarding databases of new domains are made, unless [`Tables::prepare`] brought
+    /// them, and those of removed ones forgotten.
+    ///
+    /// # Errors
+    /// When there is no memory for a forwarding database; that domain floods.
+    pub fn publish(&mut self, topology: Arc<Topology>) -> io::Result<()> {
         self.fdbs.resize_with(topology.domains.len(), || None);
+        let mut made = Ok(());
         for (fdb, domain) in self.fdbs.iter_mut().zip(&topology.domains) {
             match domain {
                 None => *fdb = None,
-                Some(domain) => fdb.get_or_insert_with(|| Fdb::new(domain.fdb_max)).configure(domain),
+                Some(_) if fdb.is_some() => {}
+                Some(domain) => *fdb = Fdb::new(domain).map_err(|error| made = Err(error)).ok(),
             }
         }
         self.up.resize(topology.ports.len(), true);
         self.topology = topology;
         self.invalidate();
+        made
+    }
+
+    /// Brings the forwarding database of a domain that the next topology has, made elsewhere so that frames need not wait
+    /// for its memory.
+    pub fn prepare(&mut self, domain: DomainId, fdb: Fdb) {
+        if self.fdbs.len() <= domain.index() {
+            self.fdbs.resize_with(domain.index() + 1, || None);
+        }
+        self.fdbs[domain.index()] = Some(fdb);
     }
 
     /// Whether frames may leave by `port`: it exists, is up, and is not isolated where that is asked.

@@ -3,7 +3,7 @@
 use super::{Attachment, Worker};
 use crate::flow::PortId;
 use crate::table::FlowEntry;
-use crate::tables::fdb::FdbEntry;
+use crate::tables::fdb::{Fdb, FdbEntry};
 use crate::tables::topology::{DomainId, Topology};
 use crossbeam::channel::{Receiver, Sender};
 use std::io;
@@ -33,6 +33,8 @@ pub enum Command {
     Attach(Attachment),
     /// Close a port, and say so.
     Detach(PortId, Sender<()>),
+    /// The forwarding database of a domain that the next topology has.
+    Prepare(DomainId, Box<Fdb>),
     /// Work by this topology from now on.
     Publish(Arc<Topology>),
     /// Show part of a forwarding database, from a position on.
@@ -72,7 +74,9 @@ impl Worker {
                     self.close(port, sleeper);
                     let _ = done.send(());
                 }
-                Command::Publish(topology) => self.core.tables.publish(topology),
+                Command::Prepare(domain, fdb) => self.core.tables.prepare(domain, *fdb),
+                // Every forwarding database was prepared, so none is made here that could fail.
+                Command::Publish(topology) => drop(self.core.tables.publish(topology)),
                 Command::ShowFdb(domain, cursor, reply) => drop(reply.send(self.fdb_page(domain, cursor))),
                 Command::ShowFlows(cursor, reply) => drop(reply.send(self.flow_page(cursor))),
             }

@@ -162,7 +162,7 @@ impl Rig {
     }
 
     fn publish(&mut self) {
-        self.worker.tables().publish(Arc::new(self.topology.clone()));
+        self.worker.tables().publish(Arc::new(self.topology.clone())).unwrap();
     }
 
     /// Changes the configuration while the worker works.
