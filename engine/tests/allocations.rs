@@ -1,4 +1,5 @@
 //! A worker that is warm allocates nothing, whatever frames bring.
+#![cfg(test)]
 #![expect(unsafe_code, reason = "an allocator that counts")]
 
 mod support;

@@ -1,6 +1,7 @@
 //! What a learning bridge owes its stations (IEEE 802.1D/Q): one test per requirement.
 //!
 //! The number in front of each test's description is the requirement's in the project's list.
+#![cfg(test)]
 
 mod support;
 

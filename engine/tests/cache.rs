@@ -1,5 +1,6 @@
 //! The flow cache changes nothing: what happens to a frame does not depend on whether its flow is cached, nor on the
 //! batch that it came with. Whole lives of a switch are run with and without, and compared byte by byte.
+#![cfg(test)]
 
 mod support;
 

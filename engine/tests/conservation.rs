@@ -1,5 +1,6 @@
 //! No frame is lost and none appears from nowhere: received + made = sent + dropped by name, at every step, and all
 //! frame memory is home when everything has ended.
+#![cfg(test)]
 
 mod support;
 

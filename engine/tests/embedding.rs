@@ -1,19 +1,23 @@
 //! A switch with its own thread, as a program embeds it: what others do never costs a frame, a sleeping worker wakes,
 //! and what is gone is reported.
+#![cfg(test)]
 
 mod support;
 
 use crossdock_engine::Switch;
 use crossdock_engine::drop::DropReason;
 use crossdock_engine::flow::{Depth, Flow, Verdict};
-use crossdock_engine::frame::{Arena, Offload};
+use crossdock_engine::frame::{Arena, Batch, Offload};
 use crossdock_engine::ports::channel::{Channel, ChannelEnd};
+use crossdock_engine::ports::{Caps, Io, Port, Queue};
 use crossdock_engine::stages::Stage;
 use crossdock_engine::switch::{Config, Error, Membership};
 use crossdock_engine::tables::topology::Domain;
 use crossdock_engine::wire::Mac;
 use crossdock_engine::worker::{Event, Polling};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use support::{frame, mac, number_of, numbered};
 
@@ -31,6 +35,7 @@ fn switch(config: Config) -> Switch {
 fn plug(switch: &Switch, name: &str, domain: &str) -> ChannelEnd {
     let (channel, end) = Channel::pair(name, 256, 1500, switch.arena()).unwrap();
     switch.add_port(Box::new(channel), &Membership::of(domain)).unwrap();
+    until("the worker opened the port", || switch.ports().iter().any(|port| port.name == name && port.up));
     end
 }
 
@@ -82,15 +87,9 @@ fn stream(a: &mut ChannelEnd, b: &mut ChannelEnd, done: impl Fn(u32) -> bool) ->
 fn ports_and_domains_come_and_go_without_a_frame_lost_between_others() {
     let switch = switch(Config::default());
     let (mut a, mut b) = acquainted(&switch);
-    let over = AtomicBool::new(false);
     let frames = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for i in 0..150 {
-                come_and_go(&switch, i);
-            }
-            over.store(true, Relaxed);
-        });
-        stream(&mut a, &mut b, |_| over.load(Relaxed))
+        let changes = scope.spawn(|| (0..150).for_each(|i| come_and_go(&switch, i)));
+        stream(&mut a, &mut b, |_| changes.is_finished())
     });
     assert!(frames > 1000, "{frames} frames while 150 ports came and went");
     assert_eq!(
@@ -133,13 +132,52 @@ fn a_worker_wakes_for_a_frame_however_it_polls() {
     }
 }
 
+/// An embedder's port: no frame ever comes, and it counts how often it is asked for one.
+struct Silent(Arc<AtomicU64>);
+
+impl Port for Silent {
+    fn name(&self) -> &str {
+        "silent"
+    }
+
+    fn kind(&self) -> &'static str {
+        "silent"
+    }
+
+    fn caps(&self) -> Caps {
+        Caps { mtu: 1500, ..Caps::default() }
+    }
+
+    fn open(self: Box<Self>, _arena: &Arena) -> io::Result<Vec<Box<dyn Queue>>> {
+        Ok(vec![self])
+    }
+}
+
+impl Queue for Silent {
+    fn receive(&mut self, _io: &mut Io<'_>, _batch: &mut Batch) -> io::Result<()> {
+        self.0.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    fn transmit(&mut self, io: &mut Io<'_>, batch: &mut Batch) -> io::Result<()> {
+        batch.drain().for_each(|frame| io.sent(frame));
+        Ok(())
+    }
+}
+
 #[test]
-fn an_idle_worker_sleeps() {
-    let switch = switch(Config { polling: Polling::Interrupt, ..Config::default() });
-    let _ends = acquainted(&switch);
-    std::thread::sleep(Duration::from_millis(300));
-    let idle = switch.workers()[0].idle_fraction;
-    assert!(idle > 0.5, "{idle}");
+fn an_idle_worker_sleeps_unless_it_is_told_to_be_busy() {
+    for polling in [Polling::Adaptive(Duration::from_micros(50)), Polling::Interrupt, Polling::Busy] {
+        let switch = switch(Config { polling, ..Config::default() });
+        let rounds = Arc::new(AtomicU64::new(0));
+        switch.add_port(Box::new(Silent(rounds.clone())), &Membership::of("lan")).unwrap();
+        until("the worker runs", || rounds.load(Relaxed) > 0);
+        std::thread::sleep(Duration::from_millis(100));
+        let before = rounds.load(Relaxed);
+        std::thread::sleep(Duration::from_millis(500));
+        let rounds = rounds.load(Relaxed) - before;
+        assert_eq!(rounds <= 2, polling != Polling::Busy, "{polling:?}: {rounds} rounds in half a second");
+    }
 }
 
 #[test]
@@ -163,27 +201,18 @@ fn a_port_whose_far_end_vanished_is_reported_and_can_be_removed() {
 }
 
 #[test]
-fn a_quarter_million_frames_pass_in_order_while_everything_is_shown() {
+fn half_a_million_frames_pass_in_order_while_everything_is_shown() {
     let switch = switch(Config::default());
     let (mut a, mut b) = acquainted(&switch);
-    let over = AtomicBool::new(false);
     let (frames, looks) = std::thread::scope(|scope| {
-        let watcher = scope.spawn(|| {
-            let mut looks = 0;
-            while !over.load(Relaxed) {
-                look(&switch);
-                looks += 1;
-            }
-            looks
-        });
-        let frames = stream(&mut a, &mut b, |n| n >= 250_000);
-        over.store(true, Relaxed);
-        (frames, watcher.join().unwrap())
+        let stream = scope.spawn(|| stream(&mut a, &mut b, |n| n >= 500_000));
+        let looks = std::iter::repeat_with(|| look(&switch)).take_while(|()| !stream.is_finished()).count();
+        (stream.join().unwrap(), looks)
     });
     assert!(looks > 0);
     let all = switch.conservation();
     assert_eq!((all.received, all.sent, all.dropped, all.in_flight()), (frames as u64 + 2, frames as u64 + 2, 0, 0));
-    until("the flow is counted", || switch.flows().unwrap().iter().any(|flow| flow.frames >= 250_000));
+    until("the flow is counted", || switch.flows().unwrap().iter().any(|flow| flow.frames >= 500_000));
     assert_eq!(switch.workers()[0].frames, all.received);
 }
 
@@ -209,6 +238,25 @@ fn a_dropped_switch_ends_its_thread_and_gives_all_memory_back() {
     drop(switch);
     assert!(a.send(&frame(mac(1), mac(2)), Offload::default()).is_err(), "nobody is there");
     drop((a, b));
+    assert_eq!(arena.free(), arena.total());
+}
+
+#[test]
+#[ignore = "fails: frames that the worker transmits while the far end is being dropped stay in the ring for ever"]
+fn far_ends_that_vanish_under_load_take_no_memory_along() {
+    let switch = switch(Config::default());
+    let arena = switch.arena().clone();
+    let (mut a, b) = acquainted(&switch);
+    for i in 0..1000 {
+        let victim = plug(&switch, "victim", "lan");
+        for _ in 0..100 {
+            let _ = a.send(&frame(mac(1), Mac::BROADCAST), Offload::default());
+        }
+        std::thread::sleep(Duration::from_micros(i % 100 * 3));
+        drop(victim);
+        switch.remove_port("victim").unwrap();
+    }
+    drop((switch, a, b));
     assert_eq!(arena.free(), arena.total());
 }
 
