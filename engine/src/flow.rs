@@ -6,6 +6,7 @@ use crate::program::Program;
 use crate::tables::Tables;
 use crate::tables::topology::DomainId;
 use crate::wire::Mac;
+use crate::wire::ethernet::HEADER_LEN;
 use std::fmt;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, transmute};
 
@@ -209,9 +210,15 @@ impl<'a> Flow<'a> {
         self.cacheable = false;
     }
 
-    /// Where to write the answer before returning [`Verdict::Reply`]: a whole Ethernet frame.
+    /// Where to write the answer before returning [`Verdict::Reply`]: a whole Ethernet frame. Without one the frame is
+    /// dropped as `denied`.
     pub fn answer(&mut self) -> &mut Vec<u8> {
         self.answer
+    }
+
+    /// Whether the answer is at least an Ethernet header.
+    pub(crate) fn has_answer(&self) -> bool {
+        self.answer.len() >= HEADER_LEN
     }
 
     /// Egress ports chosen so far.

@@ -42,7 +42,7 @@ pub const SMALL_ROOM: usize = SMALL - HEADROOM;
 pub const SUPER_ROOM: usize = SUPER - HEADROOM;
 
 /// Free chunks travel between pools in blocks of this many.
-const BLOCK: usize = 32;
+const BLOCK: usize = 8;
 /// A pool gives a block away when it holds more than this many chunks of a class beyond its target.
 const SLACK: usize = 2 * BLOCK;
 
@@ -267,7 +267,7 @@ struct Depot {
 }
 
 impl Arena {
-    /// Maps memory for at least `small` and `supers` frames, rounded up to whole blocks of 32.
+    /// Maps memory for at least `small` and `supers` frames, rounded up to whole blocks of 8.
     ///
     /// # Errors
     /// When the kernel has not that much memory to give.

@@ -1,6 +1,7 @@
 //! The ordered stages; a miss is compiled here.
 
 use crate::clock::Millis;
+use crate::drop::DropReason;
 use crate::flow::{Depth, Flow, FlowKey, PortId, Verdict};
 use crate::program::Program;
 use crate::stages::{Forward, Isolate, Learn, Stage};
@@ -45,7 +46,8 @@ impl Pipeline {
     pub fn compile(&mut self, key: &FlowKey, frame: &[u8], tables: &mut Tables, now: Millis) -> Compiled {
         let mut flow = Flow::new((key, frame), (&mut self.egress, &mut self.answer), tables, now);
         let cacheable = match walk(&mut self.stages, &mut flow) {
-            Verdict::Reply => return Compiled::Reply,
+            Verdict::Reply if flow.has_answer() => return Compiled::Reply,
+            Verdict::Reply => flow.refuse(DropReason::Denied, &mut self.program),
             Verdict::Drop(reason) => flow.refuse(reason, &mut self.program),
             Verdict::Continue => flow.compile(&mut self.program),
         };

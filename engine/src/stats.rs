@@ -72,12 +72,6 @@ pub struct WorkerCounters {
     pub batches: Counter,
     /// Frames received.
     pub frames: Counter,
-    /// Frames made by the engine.
-    pub generated: Counter,
-    /// Frames handed to a port.
-    pub sent: Counter,
-    /// Frames dropped, for whatever reason.
-    pub dropped: Counter,
     /// Ticks spent in rounds that found work.
     pub busy_ticks: Counter,
     /// Ticks since the worker began.

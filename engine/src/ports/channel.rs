@@ -2,6 +2,9 @@
 //!
 //! Two single-producer single-consumer rings carry whole frames, so nothing is copied. The far end owns a pool on the
 //! same [`Arena`] and may live on any thread.
+//!
+//! Either side may go first. What a side has not yet taken out stays in its ring, and the ring stays until the other side
+//! has gone too and can put nothing more in: whoever is last returns the frames of both.
 
 use super::{Caps, Io, Port, Queue};
 use crate::drop::DropReason;
@@ -10,8 +13,8 @@ use rtrb::{Consumer, Producer, RingBuffer};
 use rustix::event::{EventfdFlags, eventfd};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Wakes a sleeping consumer, and costs a fence when it is awake.
 struct Bell {
@@ -49,17 +52,54 @@ pub struct Channel {
 }
 
 struct ChannelQueue {
-    rx: Consumer<Frame>,
-    tx: Producer<Frame>,
-    bell: Arc<Bell>,
+    side: Side,
 }
 
 /// The far side of a [`Channel`].
 pub struct ChannelEnd {
-    rx: Consumer<Frame>,
-    tx: Producer<Frame>,
-    bell: Arc<Bell>,
+    side: Side,
     pool: Pool,
+}
+
+/// What each side holds. The fields are dropped in this order: nothing is sent any more when the last `Rest` goes.
+struct Side {
+    tx: Producer<Frame>,
+    /// `None` only while being dropped.
+    rx: Option<Consumer<Frame>>,
+    bell: Arc<Bell>,
+    rest: Arc<Rest>,
+}
+
+/// What both sides share at the end.
+struct Rest {
+    closed: AtomicBool,
+    left: Mutex<Vec<Consumer<Frame>>>,
+    arena: Arena,
+}
+
+impl Side {
+    fn is_closed(&self) -> bool {
+        self.rest.closed.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Side {
+    fn drop(&mut self) {
+        self.rest.closed.store(true, Ordering::Release);
+        let mut left = self.rest.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.extend(self.rx.take());
+        drop(left);
+        self.bell.ring();
+    }
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        let mut pool = self.arena.pool(0, 0);
+        for rx in self.left.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            std::iter::from_fn(|| rx.pop().ok()).for_each(|frame| pool.free(frame));
+        }
+    }
 }
 
 /// The ring is full, or the switch has dropped its side.
@@ -76,9 +116,12 @@ impl Channel {
         let (there_tx, here_rx) = RingBuffer::new(capacity);
         let (here_tx, there_rx) = RingBuffer::new(capacity);
         let bell = Arc::new(Bell::new()?);
-        let end = ChannelEnd { rx: there_rx, tx: there_tx, bell: bell.clone(), pool: arena.pool(capacity, 4) };
+        let rest = Rest { closed: AtomicBool::new(false), left: Mutex::default(), arena: arena.clone() };
+        let here = Side { tx: here_tx, rx: Some(here_rx), bell: bell.clone(), rest: Arc::new(rest) };
+        let there = Side { tx: there_tx, rx: Some(there_rx), bell, rest: here.rest.clone() };
+        let end = ChannelEnd { side: there, pool: arena.pool(capacity, 4) };
         let caps = Caps { mtu, mac: None, csum: true, tso: true, uso: true, tunnel: false };
-        Ok((Channel { name: name.into(), caps, queue: ChannelQueue { rx: here_rx, tx: here_tx, bell } }, end))
+        Ok((Channel { name: name.into(), caps, queue: ChannelQueue { side: here } }, end))
     }
 }
 
@@ -102,42 +145,39 @@ impl Port for Channel {
 
 impl Queue for ChannelQueue {
     fn receive(&mut self, _io: &mut Io<'_>, batch: &mut Batch) -> io::Result<()> {
-        let n = self.rx.slots().min(batch.room());
-        let Ok(chunk) = self.rx.read_chunk(n) else { return Ok(()) };
+        let closed = self.side.is_closed();
+        let Some(rx) = &mut self.side.rx else { return Ok(()) };
+        let n = rx.slots().min(batch.room());
+        let Ok(chunk) = rx.read_chunk(n) else { return Ok(()) };
         for frame in chunk {
             if let Err(frame) = batch.push(frame) {
                 drop_unreachable(frame);
             }
         }
-        if n == 0 && self.rx.is_abandoned() { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+        if n == 0 && closed { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
     }
 
     fn transmit(&mut self, io: &mut Io<'_>, batch: &mut Batch) -> io::Result<()> {
-        let gone = self.tx.is_abandoned();
-        let room = if gone { 0 } else { self.tx.slots().min(batch.len()) };
+        let closed = self.side.is_closed();
+        let tx = &mut self.side.tx;
+        let room = if closed { 0 } else { tx.slots().min(batch.len()) };
         let mut frames = batch.drain();
-        if let Ok(chunk) = self.tx.write_chunk_uninit(room) {
+        if let Ok(chunk) = tx.write_chunk_uninit(room) {
             let counted = frames.by_ref().take(room).inspect(|frame| io.handed_over(frame.len()));
             chunk.fill_from_iter(counted);
         }
-        let reason = if gone { DropReason::PortDown } else { DropReason::TxFull };
+        let reason = if closed { DropReason::PortDown } else { DropReason::TxFull };
         frames.for_each(|frame| io.discard(frame, reason));
-        if gone { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+        if closed { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.bell.fd.as_fd())
+        Some(self.side.bell.fd.as_fd())
     }
 
     fn arm(&mut self) -> bool {
-        self.bell.arm();
-        !self.rx.is_empty()
-    }
-
-    fn close(&mut self, pool: &mut Pool) {
-        while let Ok(frame) = self.rx.pop() {
-            pool.free(frame);
-        }
+        self.side.bell.arm();
+        self.side.is_closed() || self.side.rx.as_ref().is_some_and(|rx| !rx.is_empty())
     }
 }
 
@@ -170,18 +210,18 @@ impl ChannelEnd {
     /// The frame itself, when the ring is full or the switch has closed its side.
     #[inline]
     pub fn send_frame(&mut self, frame: Frame) -> Result<(), Frame> {
-        if self.tx.is_abandoned() {
+        if self.side.is_closed() {
             return Err(frame);
         }
-        self.tx.push(frame).map_err(|rtrb::PushError::Full(frame)| frame)?;
-        self.bell.ring();
+        self.side.tx.push(frame).map_err(|rtrb::PushError::Full(frame)| frame)?;
+        self.side.bell.ring();
         Ok(())
     }
 
     /// The next frame from the switch. It belongs to the caller: give it to [`ChannelEnd::free`] or send it.
     #[inline]
     pub fn recv_frame(&mut self) -> Option<Frame> {
-        self.rx.pop().ok()
+        self.side.rx.as_mut()?.pop().ok()
     }
 
     /// Copies the next frame from the switch out.
@@ -202,13 +242,5 @@ impl ChannelEnd {
     #[inline]
     pub fn free(&mut self, frame: Frame) {
         self.pool.free(frame);
-    }
-}
-
-impl Drop for ChannelEnd {
-    fn drop(&mut self) {
-        while let Some(frame) = self.recv_frame() {
-            self.pool.free(frame);
-        }
     }
 }

@@ -83,11 +83,6 @@ pub trait Queue: Send {
     fn is_up(&mut self) -> bool {
         true
     }
-
-    /// Gives back the frames it holds, before it is dropped.
-    fn close(&mut self, pool: &mut Pool) {
-        let _ = pool;
-    }
 }
 
 /// What a worker lends to a queue for one call.

@@ -193,7 +193,7 @@ impl Switch {
         self.publish(&registry)
     }
 
-    /// Opens a port and puts it into a domain. Traffic between other ports does not notice.
+    /// Opens a port and puts it into a domain; returns when frames pass. Traffic between other ports does not notice.
     ///
     /// # Errors
     /// When its name is taken, the domain does not exist, or the port cannot be opened; nothing is left behind then.
@@ -208,7 +208,8 @@ impl Switch {
         let view = PortView { domain: Some(domain), isolated: membership.isolated, storm: membership.storm };
         let (id, counters) = registry.add_port(name, kind, caps, view)?;
         self.publish(&registry)?;
-        self.worker.tell(Command::Attach(Attachment { port: id, queues, counters, mtu }))?;
+        let attachment = Attachment { port: id, queues, counters, mtu };
+        self.worker.ask(|done| Command::Attach(attachment, done))?;
         Ok(id)
     }
 

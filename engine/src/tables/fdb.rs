@@ -222,7 +222,7 @@ impl Fdb {
         if fixed {
             return Learned::Fixed;
         }
-        match self.flaps.judge(mac, from, now) {
+        match self.flaps.judge(mac, (from, port), now) {
             Judgement::Believe => self.rehome(slot, port, now, Learned::Moved),
             Judgement::Pin(home) => self.rehome(slot, home, now, Learned::Pinned),
             Judgement::Refuse => Learned::Refused,

@@ -45,13 +45,15 @@ impl FlapGuard {
         FlapGuard(vec![Mover::default(); SLOTS])
     }
 
-    /// Judges that the address `key` wants to leave the port `from`. Its slot follows from the address alone, so that the
+    /// Judges that the address `key` wants to leave the port `from` for `to`. Its slot follows from the address alone, so that the
     /// same frames are judged alike in every run.
-    pub fn judge(&mut self, key: u64, from: PortId, now: Millis) -> Judgement {
+    pub fn judge(&mut self, key: u64, (from, to): (PortId, PortId), now: Millis) -> Judgement {
         let mover = &mut self.0[slot(key)];
         let age = now.since(mover.since);
         if mover.key != key || age > if mover.pinned { HOLD_MS } else { WINDOW_MS } {
-            *mover = Mover { key, home: from, moves: 1, pinned: false, since: now };
+            // One that goes back to where it once came from is at home there, not where it was meanwhile.
+            let home = if mover.key == key && mover.home == to { to } else { from };
+            *mover = Mover { key, home, moves: 1, pinned: false, since: now };
             return Judgement::Believe;
         }
         if mover.pinned {
@@ -85,7 +87,7 @@ mod tests {
     fn a_jumper_is_pinned_home_and_released() {
         let mut guard = FlapGuard::new();
         let ports = [PortId(1), PortId(2)];
-        let mut judge = |i: usize, now| guard.judge(9, ports[i % 2], Millis(now));
+        let mut judge = |i: usize, now| guard.judge(9, (ports[i % 2], ports[1 - i % 2]), Millis(now));
         for i in 0..usize::from(LIMIT) {
             assert_eq!(judge(i, 10), Judgement::Believe);
         }
@@ -98,8 +100,19 @@ mod tests {
     fn slow_moves_are_believed() {
         let mut guard = FlapGuard::new();
         for i in 0..50 {
-            let judgement = guard.judge(9, PortId(i % 2), Millis(u32::from(i) * (WINDOW_MS / 4)));
+            let judgement = guard.judge(9, (PortId(i % 2), PortId(1 - i % 2)), Millis(u32::from(i) * (WINDOW_MS / 4)));
             assert_eq!(judgement, Judgement::Believe);
         }
+    }
+
+    #[test]
+    fn a_station_whose_broadcast_came_round_is_pinned_to_its_own_port() {
+        let mut guard = FlapGuard::new();
+        let (own, looped) = (PortId(1), PortId(2));
+        assert_eq!(guard.judge(9, (own, looped), Millis(0)), Judgement::Believe);
+        let later = Millis(10 * WINDOW_MS);
+        let jumps = (0..=LIMIT).map(|i| if i % 2 == 0 { (looped, own) } else { (own, looped) });
+        let judgements: Vec<_> = jumps.map(|jump| guard.judge(9, jump, later)).collect();
+        assert_eq!(judgements.last(), Some(&Judgement::Pin(own)));
     }
 }

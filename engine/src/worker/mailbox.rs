@@ -29,8 +29,8 @@ pub struct FlowPage {
 
 /// What a worker can be told. Each takes a few microseconds, so that frames hardly notice.
 pub enum Command {
-    /// Open a port.
-    Attach(Attachment),
+    /// Open a port, and say so.
+    Attach(Attachment, Sender<()>),
     /// Close a port, and say so.
     Detach(PortId, Sender<()>),
     /// The forwarding database of a domain that the next topology has.
@@ -66,9 +66,10 @@ impl Worker {
         while let Ok(command) = commands.try_recv() {
             match command {
                 Command::Stop => return false,
-                Command::Attach(port) => {
+                Command::Attach(port, done) => {
                     sleeper.watch(port.port, &port.queues);
                     self.attach(port);
+                    let _ = done.send(());
                 }
                 Command::Detach(port, done) => {
                     self.close(port, sleeper);

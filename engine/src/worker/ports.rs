@@ -66,7 +66,6 @@ impl Ports {
         self.dirty.retain(|&p| p != port);
         let mut io = Io { pool, count: &slot.counters };
         slot.out.drain().for_each(|frame| io.discard(frame, DropReason::PortDown));
-        slot.queues.iter_mut().for_each(|queue| queue.close(io.pool));
         Some(slot.queues)
     }
 

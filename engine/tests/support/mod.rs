@@ -6,7 +6,7 @@ pub mod scenario;
 use crossdock_engine::clock::Millis;
 use crossdock_engine::drop::DropReason;
 use crossdock_engine::flow::PortId;
-use crossdock_engine::frame::{Arena, Batch, Gso, GsoKind, Offload, Pool};
+use crossdock_engine::frame::{Arena, Batch, Gso, GsoKind, Offload};
 use crossdock_engine::ports::channel::{Channel, ChannelEnd};
 use crossdock_engine::ports::{Io, Port, Queue};
 use crossdock_engine::stages::Stage;
@@ -90,10 +90,6 @@ impl Queue for Link {
 
     fn is_up(&mut self) -> bool {
         self.up.load(Relaxed)
-    }
-
-    fn close(&mut self, pool: &mut Pool) {
-        self.queue.close(pool);
     }
 }
 
