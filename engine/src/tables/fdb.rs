@@ -123,6 +123,12 @@ impl Fdb {
         self.len == 0
     }
 
+    /// Hints that an address is looked up or learned soon.
+    #[inline]
+    pub fn prefetch(&self, mac: Mac) {
+        self.index.prefetch(self.hasher.hash_one(mac.to_u64()));
+    }
+
     /// The port of an address.
     #[inline]
     pub fn lookup(&self, mac: Mac) -> Option<PortId> {

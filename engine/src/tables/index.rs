@@ -1,6 +1,7 @@
 //! From a key's hash to its slot: open addressing with linear probing, never more than half full, in memory that is
 //! mapped and populated at the start. One cache line answers most look-ups, and it can be fetched ahead.
 
+use crate::cpu::prefetch;
 use crate::memory::Slab;
 use std::io;
 
@@ -14,6 +15,12 @@ impl Index {
     /// Room for `max` slots.
     pub fn new(max: usize) -> io::Result<Index> {
         Ok(Index { cells: Slab::new((2 * max).next_power_of_two().max(16))? })
+    }
+
+    /// Hints that this hash is looked for soon.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        prefetch(&raw const self.cells[self.home(hash)]);
     }
 
     /// The slot of this hash that `is` the one.

@@ -7,7 +7,7 @@ pub mod storm;
 pub mod topology;
 
 use crate::clock::Millis;
-use crate::flow::PortId;
+use crate::flow::{FlowKey, PortId};
 use crate::wire::Mac;
 use fdb::{Fdb, Learned};
 use std::io;
@@ -112,6 +112,15 @@ impl Tables {
     #[inline]
     pub fn fdb_mut(&mut self, domain: DomainId) -> Option<&mut Fdb> {
         self.fdbs.get_mut(domain.index())?.as_mut()
+    }
+
+    /// Hints that the stages soon see a frame of this key.
+    #[inline]
+    pub fn prefetch(&self, key: &FlowKey) {
+        if let Some(fdb) = self.topology.domain_of(key.port).and_then(|domain| self.fdb(domain)) {
+            fdb.prefetch(key.eth_src);
+            fdb.prefetch(key.eth_dst);
+        }
     }
 
     /// Learns that `mac` was seen as a source on `port`. A change of place, or an entry evicted to make room, voids

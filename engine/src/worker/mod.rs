@@ -199,11 +199,14 @@ impl Worker {
         }
     }
 
-    /// Hashes to candidate entries.
+    /// Hashes to candidate entries. What the stages will ask for frames without one is fetched ahead too.
     fn probe(&mut self) {
-        let Lookups { slots, hashes, .. } = &mut self.lookups;
-        for (slot, &hash) in slots.iter_mut().zip(&hashes[..self.rx.len()]) {
+        let Lookups { slots, hashes, keys, .. } = &mut self.lookups;
+        for ((slot, &hash), key) in slots.iter_mut().zip(&hashes[..self.rx.len()]).zip(keys) {
             *slot = self.core.table.candidate(hash);
+            if *slot == SlotId::NONE {
+                self.core.tables.prefetch(key);
+            }
         }
     }
 
