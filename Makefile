@@ -52,6 +52,7 @@ deny: ## Licences, advisories and sources of the dependencies (cargo-deny)
 
 bench: bootstrap-bench ## Ticks per frame in memory, then the load test against other switches (root)
 	$(CARGO) bench --bench memory
+	$(CARGO) bench --bench parts
 	$(CARGO) $(AS_ROOT) bench --bench peers -- --halt-poll
 
 clean: ## Remove what was built

@@ -39,6 +39,12 @@ impl Mapping {
         NonNull::new(start.cast()).map(|start| Mapping { start, len }).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
     }
 
+    /// Whether an address lies in the mapping.
+    #[inline]
+    pub fn contains(&self, at: NonNull<u8>) -> bool {
+        at.addr().get().wrapping_sub(self.start.addr().get()) < self.len
+    }
+
     /// The first byte; aligned to a page.
     pub fn start(&self) -> NonNull<u8> {
         self.start

@@ -1,0 +1,107 @@
+//! Frames on their way together.
+#![expect(unsafe_code, reason = "moving frames out of a vector whole")]
+
+use super::Frame;
+use std::ops::{Deref, DerefMut};
+
+/// Frames that go through a phase together. Its capacity is fixed when it is made; it never grows.
+#[derive(Debug)]
+pub struct Batch {
+    frames: Vec<Frame>,
+    limit: usize,
+}
+
+impl Batch {
+    /// An empty batch of at most `limit` frames.
+    pub fn new(limit: usize) -> Batch {
+        Batch { frames: Vec::with_capacity(limit), limit }
+    }
+
+    /// How many more frames fit.
+    #[inline]
+    pub fn room(&self) -> usize {
+        self.limit - self.frames.len()
+    }
+
+    /// Adds a frame, or gives it back when the batch is full.
+    ///
+    /// # Errors
+    /// The frame itself.
+    #[inline]
+    pub fn push(&mut self, frame: Frame) -> Result<(), Frame> {
+        if self.frames.len() == self.limit {
+            return Err(frame);
+        }
+        self.frames.push(frame);
+        Ok(())
+    }
+
+    /// Takes as many frames as fit from the front of `frames`.
+    #[inline]
+    pub fn take_from(&mut self, frames: &mut Vec<Frame>) {
+        if frames.len() <= self.room() {
+            return self.frames.append(frames);
+        }
+        self.frames.extend(frames.drain(..self.limit - self.frames.len()));
+    }
+
+    /// Moves all frames to the end of `frames`.
+    #[inline]
+    pub fn move_to(&mut self, frames: &mut Vec<Frame>) {
+        frames.append(&mut self.frames);
+    }
+
+    /// Adds a frame to a batch that has room: the egress path flushes a batch as soon as it is full.
+    #[inline(always)]
+    pub(crate) fn push_within(&mut self, frame: Frame) {
+        debug_assert!(self.frames.len() < self.limit);
+        self.frames.push(frame);
+    }
+
+    /// Takes all frames out, in order.
+    #[inline]
+    pub fn drain(&mut self) -> std::vec::Drain<'_, Frame> {
+        self.frames.drain(..)
+    }
+
+    /// Hands every frame to `take`, in order, with its position. Faster than draining: a frame moves whole, without
+    /// passing through an `Option`.
+    #[inline(always)]
+    pub(crate) fn consume(&mut self, mut take: impl FnMut(usize, Frame)) {
+        let n = self.frames.len();
+        // SAFETY: the first `n` frames are initialised; with the length at 0 the vector no longer owns them, and each is
+        // read once. Should `take` panic, the rest leaks, which is sound.
+        unsafe {
+            self.frames.set_len(0);
+            for i in 0..n {
+                take(i, self.frames.as_ptr().add(i).read());
+            }
+        }
+    }
+
+    /// Takes one frame out; those behind it move up.
+    pub fn remove(&mut self, i: usize) -> Frame {
+        self.frames.remove(i)
+    }
+
+    /// Takes the last frame out.
+    #[inline]
+    pub fn pop(&mut self) -> Option<Frame> {
+        self.frames.pop()
+    }
+}
+
+impl Deref for Batch {
+    type Target = [Frame];
+    #[inline]
+    fn deref(&self) -> &[Frame] {
+        &self.frames
+    }
+}
+
+impl DerefMut for Batch {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [Frame] {
+        &mut self.frames
+    }
+}
