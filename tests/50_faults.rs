@@ -125,10 +125,12 @@ fn lose_the_third_port(name: &str, lose: impl FnOnce(&mut World)) {
     let mut world = World::new(name, 3);
     let xdock = world.start();
     assert!(world.pings(1, "10.0.0.2", 1) && world.pings(1, "10.0.0.3", 1));
+    let before = descriptors(&xdock);
     let paced = Paced::start(world.host(1), world.host(2), "10.0.0.2");
     sleep(Duration::from_millis(100));
     lose(&mut world);
     until("it is shown as down", || world.shown("h3")["up"] == false);
+    until("its file is closed", || descriptors(&xdock) < before);
     assert_eq!(world.learned("h3"), Vec::<String>::new());
     transfer(world.host(2), (world.host(1), "10.0.0.1"), 32, 1);
     let sent = paced.finish();
