@@ -66,6 +66,9 @@ pub struct PortInfo {
     pub tx_frames: u64,
     /// Their bytes.
     pub tx_bytes: u64,
+    /// Frames that the switch made of frames from this port: the copies of a flood. Over all ports that ever were,
+    /// `rx_frames + generated = tx_frames + drops`.
+    pub generated: u64,
     /// Frames dropped at this port, by reason; reasons that never occurred are absent.
     pub drops: BTreeMap<String, u64>,
     /// What may be left undone in a frame to or from the port.

@@ -104,6 +104,7 @@ fn port(made: &Made, status: PortStatus) -> PortInfo {
         rx_bytes: count.rx_bytes.get(),
         tx_frames: count.tx_frames.get(),
         tx_bytes: count.tx_bytes.get(),
+        generated: count.generated.get(),
         drops,
         offload: OffloadInfo {
             csum: status.caps.csum,
