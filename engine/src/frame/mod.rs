@@ -305,7 +305,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(not(debug_assertions))]
     fn a_foreign_frame_does_not_count_as_one_of_ours() {
         let (ours, theirs) = (arena(), arena());
         let mut pool = ours.pool(64, 32);
