@@ -84,7 +84,8 @@ impl Rig {
             shelf.with(|s| *s = (room(), room()));
             let queue = ShelfQueue { rx: room(), tx: room(), shelf: shelf.clone() };
             let counters = Arc::new(PortCounters::default());
-            worker.attach(Attachment { port: PortId(i as u16), queues: vec![Box::new(queue)], counters, mtu: 1500 });
+            let (port, name) = (PortId(i as u16), i.to_string());
+            worker.attach(Attachment { port, name, queues: vec![Box::new(queue)], counters, mtu: 1500 });
         }
         Ok(Rig { worker, pool: arena.pool(4096, 0), shelves, batch, now: 1 })
     }

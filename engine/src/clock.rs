@@ -14,16 +14,11 @@ impl Millis {
         self.0.wrapping_sub(earlier.0)
     }
 
-    /// This moment and `ms` more.
+    /// Milliseconds from `begin` to `now`.
     #[inline]
-    pub fn plus(self, ms: u32) -> Millis {
-        Millis(self.0.wrapping_add(ms))
+    pub fn between(begin: Instant, now: Instant) -> Millis {
+        Millis(now.saturating_duration_since(begin).as_millis() as u32)
     }
-}
-
-/// Milliseconds since `start`.
-pub fn millis_since(start: Instant) -> Millis {
-    Millis(start.elapsed().as_millis() as u32)
 }
 
 /// The time-stamp counter where there is one, else nanoseconds: only differences mean anything.

@@ -24,7 +24,8 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps `len` bytes.
     pub fn new(len: usize) -> io::Result<Mapping> {
-        let len = if len < HUGE { len.max(1) } else { len.next_multiple_of(HUGE) };
+        let whole = if len < HUGE { Some(len.max(1)) } else { len.checked_next_multiple_of(HUGE) };
+        let len = whole.ok_or(io::ErrorKind::OutOfMemory)?;
         let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches nothing of ours.
         let start = unsafe { libc::mmap(std::ptr::null_mut(), len, prot, flags, -1, 0) };
@@ -69,7 +70,8 @@ impl<T: FromZeros> Slab<T> {
     /// An array of `len` zero values.
     pub fn new(len: usize) -> io::Result<Slab<T>> {
         const { assert!(align_of::<T>() <= 4096) };
-        Ok(Slab { map: Mapping::new(len * size_of::<T>())?, len, items: PhantomData })
+        let bytes = len.checked_mul(size_of::<T>()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Slab { map: Mapping::new(bytes)?, len, items: PhantomData })
     }
 }
 
@@ -93,6 +95,12 @@ impl<T: FromZeros> DerefMut for Slab<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn more_than_there_is_address_space_is_refused() {
+        assert!(Slab::<u64>::new(usize::MAX / 4).is_err());
+        assert!(Mapping::new(usize::MAX - 1).is_err());
+    }
 
     #[test]
     fn a_slab_is_zero_and_writable() {

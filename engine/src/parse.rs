@@ -71,6 +71,12 @@ fn skip_extensions<'a>(key: &mut FlowKey, first: IpNumber, mut rest: &'a [u8]) -
         let len = match next {
             IpNumber::IPV6_FRAGMENTATION_HEADER => {
                 key.fragment = 1;
+                let &[_, _, high, low] = rest.first_chunk().ok_or(Truncated)?;
+                if u16::from_be_bytes([high, low]) >> 3 != 0 {
+                    // Not the first fragment: what follows is payload.
+                    next = IpNumber(rest[0]);
+                    break;
+                }
                 8
             }
             _ if Ipv6RawExtHeaderSlice::header_type_supported(next) => {

@@ -43,7 +43,7 @@ pub struct PortCounters {
     pub tx_frames: Counter,
     /// Bytes of those frames.
     pub tx_bytes: Counter,
-    /// Frames made by the engine because of frames from this port: copies of a flood, replies.
+    /// Copies made of frames from this port, to flood them. An answer takes its question's place and is no copy.
     pub generated: Counter,
     /// Drops by [`DropReason::index`]: at ingress for the pipeline's reasons, at egress for the port's own.
     pub drops: [Counter; DropReason::COUNT],
@@ -56,6 +56,17 @@ impl PortCounters {
     #[inline]
     pub fn count_drop(&self, reason: DropReason) {
         self.drops[reason.index()].add(1);
+    }
+
+    /// Adds the final counts of another port.
+    pub fn absorb(&self, other: &PortCounters) {
+        let PortCounters { rx_frames, rx_bytes, tx_frames, tx_bytes, generated, drops, up: _ } = other;
+        self.rx_frames.add(rx_frames.get());
+        self.rx_bytes.add(rx_bytes.get());
+        self.tx_frames.add(tx_frames.get());
+        self.tx_bytes.add(tx_bytes.get());
+        self.generated.add(generated.get());
+        self.drops.iter().zip(drops).for_each(|(sum, drops)| sum.add(drops.get()));
     }
 
     /// All drops of this port.

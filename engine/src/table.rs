@@ -111,8 +111,8 @@ impl FlowTable {
     /// # Errors
     /// When the kernel has not that much memory to give: 130 bytes a way.
     pub fn new(flows: usize, depth: Depth) -> io::Result<FlowTable> {
-        let sets = (flows.max(WAYS) * 2 / WAYS).next_power_of_two();
-        let (tags, entries) = (Slab::new(sets)?, Slab::new(sets * WAYS)?);
+        let sets = (flows.max(WAYS) / (WAYS / 2)).checked_next_power_of_two().ok_or(io::ErrorKind::OutOfMemory)?;
+        let (tags, entries) = (Slab::new(sets)?, Slab::new(sets.saturating_mul(WAYS))?);
         Ok(FlowTable { tags, entries, hasher: RandomState::new(), depth, used: 0, newcomers: 0 })
     }
 
@@ -207,11 +207,21 @@ impl FlowTable {
         (live.map(Entry::show).collect(), (end < self.entries.len()).then_some(end))
     }
 
-    /// Calls `visit` with the key and last use of `limit` ways from `cursor` on; returns where to go on, 0 at the end.
-    pub fn sweep(&self, cursor: usize, limit: usize, mut visit: impl FnMut(&FlowKey, Millis)) -> usize {
+    /// Calls `visit` with the key and last use of up to `limit` ways from `cursor` on; returns where to go on, 0 at the
+    /// end. Entries of another epoch than `epoch` are visited once more and end: the epoch may wrap around some day.
+    pub fn sweep(&mut self, cursor: usize, limit: usize, epoch: u32, mut visit: impl FnMut(&FlowKey, Millis)) -> usize {
         let end = self.entries.len().min(cursor + limit);
-        for entry in self.entries[cursor..end].iter().filter(|e| e.epoch != 0) {
-            visit(&entry.key(), Millis(entry.seen));
+        for slot in cursor..end {
+            if self.tags[slot / WAYS].0[slot % WAYS] == 0 {
+                continue;
+            }
+            let entry = &mut self.entries[slot];
+            if entry.epoch != 0 {
+                visit(&entry.key(), Millis(entry.seen));
+            }
+            if entry.epoch != epoch {
+                entry.epoch = 0;
+            }
         }
         if end == self.entries.len() { 0 } else { end }
     }

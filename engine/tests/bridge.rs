@@ -93,7 +93,7 @@ fn quickly_ageing() -> Rig {
 fn cached_traffic_from_an_address_keeps_it() {
     let mut rig = quickly_ageing();
     let now = rig.now();
-    rig.worker.tables().fdb_mut(DomainId(0)).unwrap().set_fixed(mac(2), PortId(1), now);
+    rig.worker.tables().set_fixed(DomainId(0), mac(2), PortId(1), now);
     rig.copies(0, &frame(mac(1), mac(2)));
     for _ in 0..40 {
         rig.advance(1_000);
@@ -149,8 +149,7 @@ fn a_station_that_moved_is_found_at_once() {
 fn a_configured_address_never_moves() {
     let mut rig = Rig::new(3);
     let now = rig.now();
-    let fdb = rig.worker.tables().fdb_mut(DomainId(0)).unwrap();
-    assert_eq!(fdb.set_fixed(mac(9), PortId(1), now), Learned::New);
+    assert_eq!(rig.worker.tables().set_fixed(DomainId(0), mac(9), PortId(1), now), Learned::New);
     rig.introduce(2, mac(9));
     rig.advance(400_000);
     assert_eq!(rig.copies(0, &frame(mac(1), mac(9))), [0, 1, 0]);

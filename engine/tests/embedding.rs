@@ -6,6 +6,7 @@ mod support;
 
 use crossdock_engine::Switch;
 use crossdock_engine::drop::DropReason;
+use crossdock_engine::flow::PortId;
 use crossdock_engine::flow::{Depth, Flow, Verdict};
 use crossdock_engine::frame::{Arena, Batch, Offload};
 use crossdock_engine::ports::channel::{Channel, ChannelEnd};
@@ -187,8 +188,8 @@ fn a_port_whose_far_end_vanished_is_reported_and_can_be_removed() {
     let mut c = plug(&switch, "c", "lan");
     drop(b);
     let event = switch.events().recv_timeout(PATIENCE).unwrap();
-    let Event::PortGone { port, .. } = event;
-    assert_eq!(switch.port_name(port).as_deref(), Some("b"));
+    let Event::PortGone { name, .. } = event;
+    assert_eq!(name, "b");
     until("the port is shown as down", || switch.ports().iter().all(|p| p.up == (p.name != "b")));
     a.send(&frame(mac(1), mac(2)), Offload::default()).unwrap();
     assert_eq!(receive(&mut c), frame(mac(1), mac(2)), "its address is forgotten: flooded at once");
@@ -257,6 +258,37 @@ fn far_ends_that_vanish_under_load_take_no_memory_along() {
     }
     drop((switch, a, b));
     assert_eq!(arena.free(), arena.total());
+}
+
+#[test]
+fn a_far_end_sleeps_until_a_frame_comes_or_the_switch_goes() {
+    let switch = switch(Config::default());
+    let (mut a, mut b) = acquainted(&switch);
+    while b.recv().is_some() {}
+    assert!(!b.wait(Duration::from_millis(5)), "nothing comes");
+    let reader = std::thread::spawn(move || {
+        while !b.wait(PATIENCE) {}
+        let first = b.recv().map(|(bytes, _)| bytes);
+        (first, b.wait(PATIENCE))
+    });
+    std::thread::sleep(Duration::from_millis(20));
+    a.send(&frame(mac(1), mac(2)), Offload::default()).unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    drop(switch);
+    assert_eq!(reader.join().unwrap(), (Some(frame(mac(1), mac(2))), true));
+}
+
+#[test]
+fn a_domain_s_member_list_is_ignored() {
+    let switch = switch(Config::default());
+    let (mut a, b) = acquainted(&switch);
+    let stranger = Domain { members: vec![PortId(0), PortId(1)], ..Domain::new("other") };
+    switch.add_domain(stranger).unwrap();
+    let mut c = plug(&switch, "c", "other");
+    c.send(&frame(mac(3), Mac::BROADCAST), Offload::default()).unwrap();
+    until("the frame is dropped", || switch.conservation().in_flight() == 0 && switch.conservation().dropped > 0);
+    assert!(a.recv().is_none());
+    drop(b);
 }
 
 #[test]

@@ -10,7 +10,7 @@ pub use refusal::{Kind, Refusal};
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossdock_engine::ports::tap::{Tap, TapHandle};
@@ -107,14 +107,11 @@ impl Service {
     ///
     /// # Errors
     /// No thread can be started for it.
-    pub fn watch(self: &Arc<Self>, tell: impl Fn(&str, &io::Error) + Send + 'static) -> io::Result<()> {
+    pub fn watch(&self, tell: impl Fn(&str, &io::Error) + Send + 'static) -> io::Result<()> {
         let events = self.switch.events().clone();
-        let service = Arc::downgrade(self);
         let watch = move || {
-            for Event::PortGone { port, error } in events {
-                let Some(service) = service.upgrade() else { return };
-                let name = service.switch.port_name(port);
-                tell(name.as_deref().unwrap_or("(removed)"), &error);
+            for Event::PortGone { name, error } in events {
+                tell(&name, &error);
             }
         };
         std::thread::Builder::new().name("xdock-events".into()).spawn(watch).map(drop)

@@ -83,12 +83,6 @@ impl Batch {
     pub fn remove(&mut self, i: usize) -> Frame {
         self.frames.remove(i)
     }
-
-    /// Takes the last frame out.
-    #[inline]
-    pub fn pop(&mut self) -> Option<Frame> {
-        self.frames.pop()
-    }
 }
 
 impl Deref for Batch {

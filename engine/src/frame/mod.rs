@@ -178,7 +178,7 @@ impl Frame {
     #[inline]
     #[must_use]
     pub fn set_len(&mut self, len: usize) -> bool {
-        let fits = self.headroom as usize + len <= self.class.size();
+        let fits = len <= self.class.size() - self.headroom as usize;
         if fits {
             self.len = len as u32;
         }
@@ -221,12 +221,6 @@ impl Frame {
             self.copy_from_slice(bytes);
         }
         fits
-    }
-
-    /// Hints that the frame's first line is read soon.
-    #[inline]
-    pub fn prefetch(&self) {
-        crate::cpu::prefetch(self.data.as_ptr());
     }
 
     #[inline]

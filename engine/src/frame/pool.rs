@@ -11,8 +11,6 @@ use std::sync::Arc;
 
 /// Free chunks travel between pools in blocks of this many.
 const BLOCK: usize = 8;
-/// A pool gives a block away when it holds more than this many chunks of a class beyond its target.
-const SLACK: usize = 2 * BLOCK;
 
 /// The start of a free chunk.
 #[derive(Clone, Copy)]
@@ -48,7 +46,8 @@ impl Arena {
     /// When the kernel has not that much memory to give.
     pub fn new(small: usize, supers: usize) -> io::Result<Arena> {
         let (small, supers) = (round(small), round(supers));
-        let map = Mapping::new(small * SMALL + supers * SUPER)?;
+        let bytes = small.checked_mul(SMALL).zip(supers.checked_mul(SUPER)).and_then(|(a, b)| a.checked_add(b));
+        let map = Mapping::new(bytes.ok_or(io::ErrorKind::OutOfMemory)?)?;
         let start = map.start();
         // SAFETY: the super chunks follow the small ones inside the mapping.
         let super_start = unsafe { start.add(small * SMALL) };
@@ -56,7 +55,7 @@ impl Arena {
         Ok(Arena(Arc::new(Shared { map: ManuallyDrop::new(map), small: depots.0, large: depots.1 })))
     }
 
-    /// A pool that keeps up to `small` and `supers` free frames for itself.
+    /// A pool that keeps up to `small` and `supers` free frames for itself, and a block of each.
     pub fn pool(&self, small: usize, supers: usize) -> Pool {
         Pool { small: Stack::new(small), large: Stack::new(supers), arena: self.clone() }
     }
@@ -86,7 +85,7 @@ impl Arena {
 }
 
 fn round(n: usize) -> usize {
-    n.max(1).next_multiple_of(BLOCK)
+    n.clamp(1, usize::MAX / 2).next_multiple_of(BLOCK)
 }
 
 impl Depot {
@@ -134,12 +133,12 @@ pub struct Pool {
 
 struct Stack {
     free: Vec<Chunk>,
-    target: usize,
+    keep: usize,
 }
 
 impl Stack {
-    fn new(target: usize) -> Stack {
-        Stack { free: Vec::with_capacity(target + SLACK + BLOCK), target }
+    fn new(keep: usize) -> Stack {
+        Stack { free: Vec::with_capacity(keep + 2 * BLOCK), keep }
     }
 
     #[inline]
@@ -153,25 +152,26 @@ impl Stack {
     #[inline]
     fn push(&mut self, chunk: Chunk, depot: &Depot) {
         self.free.push(chunk);
-        if self.free.len() > self.target + SLACK {
-            self.shed(depot);
+        if self.free.len() >= self.keep + BLOCK {
+            self.shed(self.keep / 2, depot);
         }
     }
 
-    /// Gives the coldest block back to the depot.
+    /// Gives the coldest blocks back to the depot until about `keep` chunks are left: many at a time, because those that
+    /// stay move up.
     #[cold]
-    fn shed(&mut self, depot: &Depot) {
-        let block: Block = std::array::from_fn(|i| self.free[i]);
-        let full = depot.blocks.push(block).is_err();
-        debug_assert!(!full, "one slot per block");
-        self.free.drain(..BLOCK);
+    fn shed(&mut self, keep: usize, depot: &Depot) {
+        let blocks = self.free.len().saturating_sub(keep) / BLOCK;
+        for block in self.free[..blocks * BLOCK].as_chunks().0 {
+            let full = depot.blocks.push(*block).is_err();
+            debug_assert!(!full, "one slot per block");
+        }
+        self.free.drain(..blocks * BLOCK);
     }
 
     /// Gives everything back.
     fn retire(&mut self, depot: &Depot) {
-        while self.free.len() >= BLOCK {
-            self.shed(depot);
-        }
+        self.shed(0, depot);
         for chunk in self.free.drain(..) {
             let full = depot.loose.push(chunk).is_err();
             debug_assert!(!full, "one slot per chunk");

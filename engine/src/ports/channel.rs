@@ -10,11 +10,12 @@ use super::{Caps, Io, Port, Queue};
 use crate::drop::DropReason;
 use crate::frame::{Arena, Batch, Frame, Offload, Pool};
 use rtrb::{Consumer, Producer, RingBuffer};
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// Wakes a sleeping consumer, and costs a fence when it is awake.
 struct Bell {
@@ -66,7 +67,10 @@ struct Side {
     tx: Producer<Frame>,
     /// `None` only while being dropped.
     rx: Option<Consumer<Frame>>,
+    /// Wakes this side.
     bell: Arc<Bell>,
+    /// Wakes the other side.
+    peer: Arc<Bell>,
     rest: Arc<Rest>,
 }
 
@@ -78,6 +82,12 @@ struct Rest {
 }
 
 impl Side {
+    /// Asks to be woken; true when there is something already.
+    fn arm(&self) -> bool {
+        self.bell.arm();
+        self.is_closed() || self.rx.as_ref().is_some_and(|rx| !rx.is_empty())
+    }
+
     fn is_closed(&self) -> bool {
         self.rest.closed.load(Ordering::Acquire)
     }
@@ -89,7 +99,7 @@ impl Drop for Side {
         let mut left = self.rest.left.lock().unwrap_or_else(PoisonError::into_inner);
         left.extend(self.rx.take());
         drop(left);
-        self.bell.ring();
+        self.peer.ring();
     }
 }
 
@@ -115,11 +125,17 @@ impl Channel {
     pub fn pair(name: &str, capacity: usize, mtu: u16, arena: &Arena) -> io::Result<(Channel, ChannelEnd)> {
         let (there_tx, here_rx) = RingBuffer::new(capacity);
         let (here_tx, there_rx) = RingBuffer::new(capacity);
-        let bell = Arc::new(Bell::new()?);
+        let (here_bell, there_bell) = (Arc::new(Bell::new()?), Arc::new(Bell::new()?));
         let rest = Rest { closed: AtomicBool::new(false), left: Mutex::default(), arena: arena.clone() };
-        let here = Side { tx: here_tx, rx: Some(here_rx), bell: bell.clone(), rest: Arc::new(rest) };
-        let there = Side { tx: there_tx, rx: Some(there_rx), bell, rest: here.rest.clone() };
-        let end = ChannelEnd { side: there, pool: arena.pool(capacity, 4) };
+        let here = Side { tx: here_tx, rx: Some(here_rx), bell: here_bell, peer: there_bell, rest: Arc::new(rest) };
+        let there = Side {
+            tx: there_tx,
+            rx: Some(there_rx),
+            bell: here.peer.clone(),
+            peer: here.bell.clone(),
+            rest: here.rest.clone(),
+        };
+        let end = ChannelEnd { side: there, pool: arena.pool(64, 0) };
         let caps = Caps { mtu, mac: None, csum: true, tso: true, uso: true, tunnel: false };
         Ok((Channel { name: name.into(), caps, queue: ChannelQueue { side: here } }, end))
     }
@@ -166,6 +182,9 @@ impl Queue for ChannelQueue {
             let counted = frames.by_ref().take(room).inspect(|frame| io.handed_over(frame.len()));
             chunk.fill_from_iter(counted);
         }
+        if room > 0 {
+            self.side.peer.ring();
+        }
         let reason = if closed { DropReason::PortDown } else { DropReason::TxFull };
         frames.for_each(|frame| io.discard(frame, reason));
         if closed { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
@@ -176,8 +195,7 @@ impl Queue for ChannelQueue {
     }
 
     fn arm(&mut self) -> bool {
-        self.side.bell.arm();
-        self.side.is_closed() || self.side.rx.as_ref().is_some_and(|rx| !rx.is_empty())
+        self.side.arm()
     }
 }
 
@@ -214,7 +232,7 @@ impl ChannelEnd {
             return Err(frame);
         }
         self.side.tx.push(frame).map_err(|rtrb::PushError::Full(frame)| frame)?;
-        self.side.bell.ring();
+        self.side.peer.ring();
         Ok(())
     }
 
@@ -230,6 +248,19 @@ impl ChannelEnd {
         let copy = (frame.to_vec(), frame.offload);
         self.pool.free(frame);
         Some(copy)
+    }
+
+    /// Sleeps until a frame waits, the switch has closed its side, or `timeout` has passed; whether to look again.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        if self.side.arm() {
+            return true;
+        }
+        let timeout = Timespec::try_from(timeout).ok();
+        let mut fds = [PollFd::new(&self.side.bell.fd, PollFlags::IN)];
+        let woken = poll(&mut fds, timeout.as_ref()).is_ok_and(|n| n > 0);
+        // Read only to silence it; it may be silent already.
+        let _ = rustix::io::read(&self.side.bell.fd, &mut [0; 8]);
+        woken
     }
 
     /// An empty frame of at least `room` bytes.

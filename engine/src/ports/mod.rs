@@ -3,7 +3,7 @@
 //! # Life of a port
 //!
 //! 1. A [`Port`] is built: a description with the resources it needs already checked, movable between threads.
-//! 2. [`Port::open`] consumes it and gives one [`Queue`] per worker, or fewer where the port has fewer.
+//! 2. [`Port::open`] consumes it and gives its [`Queue`]s. The worker receives from all and transmits on the first.
 //! 3. Each queue belongs to one worker, which calls `receive` and `transmit` in its poll loop and sleeps on `fd`.
 //! 4. An error from either call says that the port is gone for good: the worker drops the queue and reports it.
 //!
@@ -22,7 +22,7 @@ use std::os::fd::BorrowedFd;
 /// What a port can carry, told to the rest of the world (`show ports`) and to the engine's MTU check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caps {
-    /// Largest IP packet, in bytes: a frame may be 14 longer (22 with two VLAN tags).
+    /// Largest IP packet, in bytes: a frame may be 18 longer, Ethernet header and one VLAN tag, as in a Linux bridge.
     pub mtu: u16,
     /// The MAC of the interface at the other end, where it is known.
     pub mac: Option<Mac>,
@@ -36,7 +36,7 @@ pub struct Caps {
     pub tunnel: bool,
 }
 
-/// A place frames come from and go to. Opened once, into at most one queue per worker.
+/// A place frames come from and go to. Opened once, into queues.
 pub trait Port: Send {
     /// The name people call it by.
     fn name(&self) -> &str;

@@ -10,13 +10,13 @@ pub use status::{Conservation, DomainStatus, FdbStatus, FlowStatus, PortStatus, 
 
 use crate::flow::PortId;
 use crate::frame::Arena;
-use crate::ports::Port;
+use crate::ports::{Port, Queue};
 use crate::stages::Stage;
 use crate::stats::WorkerCounters;
 use crate::tables::fdb::Fdb;
 use crate::tables::storm::StormCaps;
 use crate::tables::topology::{Domain, PortView};
-use crate::worker::{Attachment, Command, Event, Polling, Sleeper, Worker, WorkerConfig};
+use crate::worker::{Attachment, Command, Event, Lines, Polling, Sleeper, Worker, WorkerConfig};
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use mio::Waker;
 use registry::Registry;
@@ -144,12 +144,15 @@ impl Switch {
         let link =
             WorkerLink { commands, waker: sleeper.waker(), counters: worker.counters().clone(), core: config.core };
         let (pinned, outcome) = bounded(1);
+        let (graveyard, graves) = unbounded::<Vec<Box<dyn Queue>>>();
+        std::thread::Builder::new().name("xdock-closer".into()).spawn(move || graves.into_iter().for_each(drop))?;
+        let lines = Lines { commands: mailbox, events: reports, graveyard };
         let thread = std::thread::Builder::new().name("xdock-worker".into()).spawn(move || {
             let pin = config.core.map_or(Ok(()), pin);
             let ready = pin.is_ok();
             let _ = pinned.send(pin);
             if ready {
-                worker.run_loop(config.polling, sleeper, &mailbox, &reports);
+                worker.run_loop(config.polling, sleeper, &lines);
             }
         })?;
         outcome.recv().map_err(io::Error::other)??;
@@ -169,6 +172,14 @@ impl Switch {
     /// The name of a port.
     pub fn port_name(&self, port: PortId) -> Option<String> {
         self.registry().port(port).map(|p| p.name.clone())
+    }
+
+    /// Voids every cached decision: call it after changing what a stage of your own decides by.
+    ///
+    /// # Errors
+    /// When the switch has stopped.
+    pub fn invalidate(&self) -> Result<(), Error> {
+        self.worker.tell(Command::Invalidate)
     }
 
     /// Adds a bridge domain; its member list is ignored.
@@ -206,10 +217,9 @@ impl Switch {
         let mtu = caps.mtu;
         let queues = port.open(&self.arena).map_err(|error| Error::Open(name.clone(), error))?;
         let view = PortView { domain: Some(domain), isolated: membership.isolated, storm: membership.storm };
-        let (id, counters) = registry.add_port(name, kind, caps, view)?;
-        self.publish(&registry)?;
-        let attachment = Attachment { port: id, queues, counters, mtu };
-        self.worker.ask(|done| Command::Attach(attachment, done))?;
+        let (id, counters) = registry.add_port(name.clone(), kind, caps, view)?;
+        let attachment = Attachment { port: id, name, queues, counters, mtu };
+        self.worker.ask(|done| Command::Attach(attachment, registry.topology(), done))?;
         Ok(id)
     }
 
@@ -220,7 +230,7 @@ impl Switch {
     pub fn remove_port(&self, name: &str) -> Result<(), Error> {
         let mut registry = self.registry();
         let id = registry.port_id(name)?;
-        self.worker.ask(|done| Command::Detach(id, done))?;
+        drop(self.worker.ask(|done| Command::Detach(id, done))?);
         registry.remove_port(id);
         self.publish(&registry)
     }

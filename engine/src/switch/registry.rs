@@ -21,8 +21,8 @@ pub(super) struct Registered {
 pub(super) struct Registry {
     ports: Vec<Option<Registered>>,
     domains: Vec<Option<Domain>>,
-    /// Counters of removed ports, so that sums over the switch stay whole.
-    pub gone: Vec<Arc<PortCounters>>,
+    /// The counters of all removed ports together, so that sums over the switch stay whole.
+    gone: PortCounters,
 }
 
 impl Registry {
@@ -56,7 +56,8 @@ impl Registry {
         if self.port_id(name).is_ok() { Err(Error::Exists(format!("port {name}"))) } else { Ok(()) }
     }
 
-    pub fn add_domain(&mut self, domain: Domain) -> Result<DomainId, Error> {
+    pub fn add_domain(&mut self, mut domain: Domain) -> Result<DomainId, Error> {
+        domain.members.clear();
         if self.domain_id(&domain.name).is_ok() {
             return Err(Error::Exists(format!("domain {}", domain.name)));
         }
@@ -86,8 +87,15 @@ impl Registry {
     }
 
     pub fn remove_port(&mut self, id: PortId) {
-        let removed = self.ports.get_mut(id.index()).and_then(Option::take);
-        self.gone.extend(removed.map(|port| port.counters));
+        if let Some(removed) = self.ports.get_mut(id.index()).and_then(Option::take) {
+            self.gone.absorb(&removed.counters);
+        }
+    }
+
+    /// The counters of every port that is, and of all that were.
+    pub fn counters(&self) -> impl Iterator<Item = &PortCounters> {
+        let present = self.ports.iter().flatten().map(|port| &*port.counters);
+        present.chain(std::iter::once(&self.gone))
     }
 
     /// The immutable value that workers switch by.

@@ -225,18 +225,14 @@ impl Switch {
     /// Drops by reason, over all ports that are or were.
     pub fn drops(&self) -> Vec<(DropReason, u64)> {
         let registry = self.registry();
-        let sum = |reason: DropReason| {
-            let all = registry.ports().map(|(_, port)| &port.counters).chain(&registry.gone);
-            all.map(|counters| counters.drops[reason.index()].get()).sum()
-        };
+        let sum = |reason: DropReason| registry.counters().map(|counters| counters.drops[reason.index()].get()).sum();
         DropReason::ALL.iter().map(|&reason| (reason, sum(reason))).collect()
     }
 
     /// Frames in, out and between. Exact at rest; under load the counters are read one after another.
     pub fn conservation(&self) -> Conservation {
         let registry = self.registry();
-        let all = registry.ports().map(|(_, port)| &port.counters).chain(&registry.gone);
-        all.fold(Conservation::default(), |sum, c| Conservation {
+        registry.counters().fold(Conservation::default(), |sum, c| Conservation {
             received: sum.received + c.rx_frames.get(),
             generated: sum.generated + c.generated.get(),
             sent: sum.sent + c.tx_frames.get(),

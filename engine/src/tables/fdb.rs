@@ -150,7 +150,7 @@ impl Fdb {
     }
 
     /// Sets an address to a port for good.
-    pub fn set_fixed(&mut self, mac: Mac, port: PortId, now: Millis) -> Learned {
+    pub(super) fn set_fixed(&mut self, mac: Mac, port: PortId, now: Millis) -> Learned {
         let (key, hash) = (mac.to_u64(), self.hasher.hash_one(mac.to_u64()));
         if let Some(slot) = self.find(key, hash) {
             self.remove(slot);

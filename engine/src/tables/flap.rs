@@ -57,7 +57,8 @@ impl FlapGuard {
             return Judgement::Believe;
         }
         if mover.pinned {
-            return Judgement::Refuse;
+            // It may have been learned elsewhere meanwhile, but may always go home.
+            return if to == mover.home { Judgement::Believe } else { Judgement::Refuse };
         }
         mover.moves += 1;
         if mover.moves <= LIMIT {
@@ -92,8 +93,9 @@ mod tests {
             assert_eq!(judge(i, 10), Judgement::Believe);
         }
         assert_eq!(judge(0, 20), Judgement::Pin(PortId(1)));
-        assert_eq!(judge(1, 20 + HOLD_MS), Judgement::Refuse);
-        assert_eq!(judge(1, 21 + HOLD_MS), Judgement::Believe);
+        assert_eq!(judge(0, 20 + HOLD_MS), Judgement::Refuse);
+        assert_eq!(judge(1, 20 + HOLD_MS), Judgement::Believe, "it may always go home");
+        assert_eq!(judge(0, 21 + HOLD_MS), Judgement::Believe);
     }
 
     #[test]

@@ -108,9 +108,15 @@ impl Tables {
         self.fdbs.get(domain.index())?.as_ref()
     }
 
-    /// The forwarding database of a domain, to change it.
+    /// Sets an address to a port for good.
+    pub fn set_fixed(&mut self, domain: DomainId, mac: Mac, port: PortId, now: Millis) -> Learned {
+        let learned = self.fdb_mut(domain).map_or(Learned::Full, |fdb| fdb.set_fixed(mac, port, now));
+        self.invalidate();
+        learned
+    }
+
     #[inline]
-    pub fn fdb_mut(&mut self, domain: DomainId) -> Option<&mut Fdb> {
+    fn fdb_mut(&mut self, domain: DomainId) -> Option<&mut Fdb> {
         self.fdbs.get_mut(domain.index())?.as_mut()
     }
 

@@ -30,7 +30,7 @@ impl Core {
     pub fn new(config: WorkerConfig, arena: &Arena, stages: Vec<Box<dyn Stage>>) -> io::Result<Core> {
         let pipeline = Pipeline::new(stages);
         Ok(Core {
-            ports: Ports::new(config.batch),
+            ports: Ports::new(config.batch.max(1)),
             pool: arena.worker_pool(),
             table: FlowTable::new(config.flows, pipeline.depth())?,
             pipeline,

@@ -14,8 +14,8 @@ pub(super) struct Sweep {
     cursor: usize,
     /// When the last part was swept.
     last: Millis,
-    /// When the last sweep ended.
-    ended: Millis,
+    /// When this sweep began, or the last one while none is under way.
+    began: Millis,
     /// Frames there had been when this sweep began: without newer ones there is nothing to carry.
     frames: u64,
 }
@@ -24,14 +24,18 @@ impl Worker {
     /// Does what is due at time `now`: call it often.
     pub fn housekeeping(&mut self, now: Millis) {
         let elapsed = now.since(self.sweep.last);
-        let resting = self.sweep.cursor == 0 && now.since(self.sweep.ended) < PERIOD_MS;
-        if elapsed == 0 || resting {
+        if elapsed == 0 {
             return;
         }
         self.sweep.last = now;
+        if self.sweep.cursor == 0 {
+            if now.since(self.sweep.began) < PERIOD_MS {
+                return;
+            }
+            self.sweep.began = now;
+        }
         self.carry_stamps(now, elapsed);
         if self.sweep.cursor == 0 {
-            self.sweep.ended = now;
             self.core.tables.age(now);
             self.check_links();
         }
@@ -46,9 +50,10 @@ impl Worker {
             return;
         }
         let share = self.core.table.capacity() * elapsed.min(PERIOD_MS) as usize / PERIOD_MS as usize;
+        let epoch = self.core.tables.epoch();
         let tables = &mut self.core.tables;
-        self.sweep.cursor = self.core.table.sweep(self.sweep.cursor, share.max(64), |key, seen| {
-            if now.since(seen) <= 4 * PERIOD_MS {
+        self.sweep.cursor = self.core.table.sweep(self.sweep.cursor, share.max(64), epoch, |key, seen| {
+            if now.since(seen) <= 3 * PERIOD_MS {
                 tables.refresh(key.port, key.eth_src, seen);
             }
         });
@@ -76,5 +81,30 @@ impl Worker {
         counters.flow_entries.set(self.core.table.used() as u64);
         counters.pool_free.set(self.core.pool.free_frames() as u64);
         counters.moves.set(self.core.tables.moves());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Arena;
+    use crate::worker::WorkerConfig;
+
+    #[test]
+    fn a_sweep_is_spread_over_its_period() {
+        let arena = Arena::new(64, 8).unwrap();
+        let config = WorkerConfig { flows: 1 << 16, ..WorkerConfig::default() };
+        let mut worker = Worker::new(config, &arena, Vec::new()).unwrap();
+        let (mut last, mut sweeps) = (0, 0);
+        for now in 1..5000 {
+            worker.core.counters.frames.add(1);
+            worker.housekeeping(Millis(now));
+            let cursor = worker.sweep.cursor;
+            let step = if cursor >= last { cursor - last } else { worker.core.table.capacity() - last };
+            assert!(step <= worker.core.table.capacity() / 500, "{step} ways in one millisecond");
+            sweeps += usize::from(cursor < last);
+            last = cursor;
+        }
+        assert!((3..=4).contains(&sweeps), "{sweeps} in five seconds");
     }
 }

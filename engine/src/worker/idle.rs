@@ -4,11 +4,10 @@
 //! after the last frame. Between two empty rounds it yields, which costs little when nobody else wants the core and
 //! gives it away at once when somebody does.
 
-use super::{Command, Event, Worker};
-use crate::clock::{millis_since, ticks};
+use super::{Lines, Worker};
+use crate::clock::{Millis, ticks};
 use crate::flow::PortId;
 use crate::ports::Queue;
-use crossbeam::channel::{Receiver, Sender};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use std::io;
@@ -80,19 +79,13 @@ impl Sleeper {
 
 impl Worker {
     /// Works until told to stop.
-    pub fn run_loop(
-        &mut self,
-        polling: Polling,
-        mut sleeper: Sleeper,
-        commands: &Receiver<Command>,
-        events: &Sender<Event>,
-    ) {
+    pub fn run_loop(&mut self, polling: Polling, mut sleeper: Sleeper, lines: &Lines) {
         let begin = Instant::now();
         let (mut last_frame, mut last_ticks) = (begin, ticks());
-        while self.obey(commands, &mut sleeper) {
+        while self.obey(&lines.commands, &mut sleeper) {
             let now = Instant::now();
-            let frames = self.poll(millis_since(begin));
-            self.bury(events, &mut sleeper);
+            let frames = self.poll(Millis::between(begin, now));
+            self.bury(lines, &mut sleeper);
             self.housekeeping(self.core.now);
             last_ticks = self.account(frames, last_ticks);
             if frames > 0 {

@@ -2,6 +2,7 @@
 
 use super::{Attachment, Worker};
 use crate::flow::PortId;
+use crate::ports::Queue;
 use crate::table::FlowEntry;
 use crate::tables::fdb::{Fdb, FdbEntry};
 use crate::tables::topology::{DomainId, Topology};
@@ -29,14 +30,16 @@ pub struct FlowPage {
 
 /// What a worker can be told. Each takes a few microseconds, so that frames hardly notice.
 pub enum Command {
-    /// Open a port, and say so.
-    Attach(Attachment, Sender<()>),
-    /// Close a port, and say so.
-    Detach(PortId, Sender<()>),
+    /// Open a port that this topology has, and say so.
+    Attach(Attachment, Arc<Topology>, Sender<()>),
+    /// Let go of a port, and give back its queues: closing them may take the kernel long.
+    Detach(PortId, Sender<Vec<Box<dyn Queue>>>),
     /// The forwarding database of a domain that the next topology has.
     Prepare(DomainId, Box<Fdb>),
     /// Work by this topology from now on.
     Publish(Arc<Topology>),
+    /// Void every cached decision: state that a stage keeps has changed.
+    Invalidate,
     /// Show part of a forwarding database, from a position on.
     ShowFdb(DomainId, usize, Sender<FdbPage>),
     /// Show part of the flow cache, from a position on.
@@ -50,11 +53,21 @@ pub enum Command {
 pub enum Event {
     /// A port is gone for good: its interface or namespace was deleted, or its far end closed.
     PortGone {
-        /// The port.
-        port: PortId,
+        /// The port's name. It stays taken until the port is removed.
+        name: String,
         /// What the kernel said.
         error: io::Error,
     },
+}
+
+/// What ties a worker to its control side.
+pub struct Lines {
+    /// What it is told.
+    pub commands: Receiver<Command>,
+    /// What it reports.
+    pub events: Sender<Event>,
+    /// Where it leaves the queues of ports that are gone: closing a TAP waits for the kernel, which a worker must not.
+    pub graveyard: Sender<Vec<Box<dyn Queue>>>,
 }
 
 /// Entries looked at for one page.
@@ -63,21 +76,20 @@ const PAGE: usize = 512;
 impl Worker {
     /// Carries out what waits in `commands`; false when it is time to stop.
     pub fn obey(&mut self, commands: &Receiver<Command>, sleeper: &mut super::Sleeper) -> bool {
-        while let Ok(command) = commands.try_recv() {
+        while !commands.is_empty() {
+            let Ok(command) = commands.try_recv() else { break };
             match command {
                 Command::Stop => return false,
-                Command::Attach(port, done) => {
+                Command::Attach(port, topology, done) => {
+                    self.publish(topology);
                     sleeper.watch(port.port, &port.queues);
                     self.attach(port);
                     let _ = done.send(());
                 }
-                Command::Detach(port, done) => {
-                    self.close(port, sleeper);
-                    let _ = done.send(());
-                }
+                Command::Detach(port, done) => drop(done.send(self.release(port, sleeper).unwrap_or_default().1)),
                 Command::Prepare(domain, fdb) => self.core.tables.prepare(domain, *fdb),
-                // Every forwarding database was prepared, so none is made here that could fail.
-                Command::Publish(topology) => drop(self.core.tables.publish(topology)),
+                Command::Publish(topology) => self.publish(topology),
+                Command::Invalidate => self.core.tables.invalidate(),
                 Command::ShowFdb(domain, cursor, reply) => drop(reply.send(self.fdb_page(domain, cursor))),
                 Command::ShowFlows(cursor, reply) => drop(reply.send(self.flow_page(cursor))),
             }
@@ -85,17 +97,23 @@ impl Worker {
         true
     }
 
-    /// Closes the ports that failed and reports them.
-    pub fn bury(&mut self, events: &Sender<Event>, sleeper: &mut super::Sleeper) {
+    /// Lets go of the ports that failed, and reports them.
+    pub fn bury(&mut self, lines: &Lines, sleeper: &mut super::Sleeper) {
         while let Some((port, error)) = self.core.ports.next_failed() {
-            if self.close(port, sleeper) {
-                let _ = events.send(Event::PortGone { port, error });
+            if let Some((name, queues)) = self.release(port, sleeper) {
+                let _ = lines.graveyard.send(queues);
+                let _ = lines.events.send(Event::PortGone { name, error });
             }
         }
     }
 
-    /// Closes a port; false when it was closed before.
-    fn close(&mut self, port: PortId, sleeper: &mut super::Sleeper) -> bool {
+    /// Every forwarding database was prepared, so none is made here that could fail.
+    fn publish(&mut self, topology: Arc<Topology>) {
+        let _ = self.core.tables.publish(topology);
+    }
+
+    /// Lets go of a port; `None` when that was done before.
+    fn release(&mut self, port: PortId, sleeper: &mut super::Sleeper) -> Option<(String, Vec<Box<dyn Queue>>)> {
         sleeper.forget(self.core.ports.queues_mut(port));
         self.detach(port)
     }

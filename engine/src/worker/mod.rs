@@ -23,7 +23,7 @@ mod mailbox;
 mod ports;
 
 pub use idle::{Polling, Sleeper};
-pub use mailbox::{Command, Event, FdbPage, FlowPage};
+pub use mailbox::{Command, Event, FdbPage, FlowPage, Lines};
 pub use ports::Attachment;
 
 use crate::clock::{Millis, ticks};
@@ -31,6 +31,7 @@ use crate::drop::DropReason;
 use crate::flow::{Depth, FlowKey, PortId};
 use crate::frame::{Arena, Batch};
 use crate::parse::{layer2, parse};
+use crate::ports::Queue;
 use crate::stages::Stage;
 use crate::stats::WorkerCounters;
 use crate::table::{KeyHasher, SlotId};
@@ -124,14 +125,14 @@ impl Worker {
         self.core.ports.attach(port);
     }
 
-    /// Closes a port and forgets what was learned on it; false when it was not open.
-    pub fn detach(&mut self, port: PortId) -> bool {
+    /// Lets go of a port and forgets what was learned on it; gives back its name and queues, `None` when it is not open.
+    pub fn detach(&mut self, port: PortId) -> Option<(String, Vec<Box<dyn Queue>>)> {
         let core = &mut self.core;
         if let Some(counters) = core.ports.counters(port) {
             counters.up.store(false, Relaxed);
         }
         core.tables.set_up(port, false);
-        core.ports.detach(port, &mut core.pool).is_some()
+        core.ports.detach(port, &mut core.pool)
     }
 
     /// One round over all queues at time `now`; says how many frames came.

@@ -14,6 +14,8 @@ use std::sync::Arc;
 pub struct Attachment {
     /// Its number.
     pub port: PortId,
+    /// Its name, for reports: numbers are used again.
+    pub name: String,
     /// Its queues; this worker alone uses them. The first also transmits.
     pub queues: Vec<Box<dyn Queue>>,
     /// Where to count.
@@ -23,6 +25,7 @@ pub struct Attachment {
 }
 
 struct Slot {
+    name: String,
     queues: Vec<Box<dyn Queue>>,
     out: Batch,
     longest: usize,
@@ -55,18 +58,18 @@ impl Ports {
         // What Linux lets a bridge forward (`is_skb_forwardable`): the MTU, the header, and one VLAN tag.
         let longest = usize::from(new.mtu) + HEADER_LEN + VLAN_TAG_LEN;
         let out = Batch::new(self.batch);
-        self.slots[index] = Some(Slot { queues: new.queues, out, longest, counters: new.counters });
+        self.slots[index] = Some(Slot { name: new.name, queues: new.queues, out, longest, counters: new.counters });
         self.dirty.reserve(self.slots.len());
     }
 
     /// Closes a port: its frames come back to the pool, those on their way out dropped by name.
-    pub fn detach(&mut self, port: PortId, pool: &mut Pool) -> Option<Vec<Box<dyn Queue>>> {
+    pub fn detach(&mut self, port: PortId, pool: &mut Pool) -> Option<(String, Vec<Box<dyn Queue>>)> {
         let mut slot = self.slots.get_mut(port.index())?.take()?;
         self.queues.retain(|&(p, _)| p != port);
         self.dirty.retain(|&p| p != port);
         let mut io = Io { pool, count: &slot.counters };
         slot.out.drain().for_each(|frame| io.discard(frame, DropReason::PortDown));
-        Some(slot.queues)
+        Some((slot.name, slot.queues))
     }
 
     /// How many queues there are.
@@ -142,6 +145,8 @@ impl Ports {
         if let Err(error) = queue.transmit(&mut io, &mut slot.out) {
             self.failed.push((port, error));
         }
+        // A queue takes every frame; one that does not must not make the batch grow.
+        slot.out.drain().for_each(|frame| io.discard(frame, DropReason::TxError));
     }
 
     /// The port's egress, if it can take a frame of `len` bytes on the wire.

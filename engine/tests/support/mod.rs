@@ -175,7 +175,7 @@ impl Rig {
         let queues = Box::new(channel).open(&self.arena).unwrap();
         let link = |queue| Box::new(Link { queue, up: up.clone() }) as Box<dyn Queue>;
         let (queues, counters) = (queues.into_iter().map(link).collect(), self.counters[port].clone());
-        self.worker.attach(Attachment { port: PortId(port as u16), queues, counters, mtu });
+        self.worker.attach(Attachment { port: PortId(port as u16), name: port.to_string(), queues, counters, mtu });
         self.ends[port] = Some(end);
     }
 

@@ -55,12 +55,9 @@ impl Place<'_> {
             Some(libc::EBUSY | libc::EINVAL | libc::EEXIST) => self.taken(),
             _ => self.refused("creating", error),
         };
-        drop(tun()?);
-        if self.config.offload {
-            match self.open_offload(name) {
-                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
-                opened => return opened.map_err(taken),
-            }
+        let known = sys::has_header(tun()?.as_fd());
+        if self.config.offload && known {
+            return self.open_offload(name).map_err(taken);
         }
         let (plain, name) = Plain::create(name).map_err(taken)?;
         Ok((Tap::new(self.config, Files::Plain(Arc::new(plain)), None), name))

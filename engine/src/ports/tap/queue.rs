@@ -140,6 +140,8 @@ impl<D: Device> TapQueue<D> {
         for _ in 0..MOST_READS {
             match uninterrupted(|| self.0.read(&mut [0; vnet::LEN])) {
                 Ok(_) => io.refuse(0, DropReason::PoolEmpty),
+                // As in `land`: thrown away by the kernel.
+                Err(error) if is(&error, &[libc::EINVAL]) => io.refuse(0, DropReason::BadVnetHeader),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }

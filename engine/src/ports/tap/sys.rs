@@ -53,6 +53,14 @@ pub(super) fn attach(tun: BorrowedFd<'_>, name: &str, multi_queue: bool) -> io::
     Ok(name_in(&request))
 }
 
+/// Whether this kernel's TAPs know the virtio-net header.
+pub(super) fn has_header(tun: BorrowedFd<'_>) -> bool {
+    let mut features: libc::c_uint = 0;
+    // SAFETY: TUNGETFEATURES writes an unsigned int.
+    let known = unsafe { ioctl(tun, libc::TUNGETFEATURES, (&raw mut features).cast()) };
+    known.is_ok() && features & libc::IFF_VNET_HDR as libc::c_uint != 0
+}
+
 /// The device's present name.
 pub(super) fn name(tun: BorrowedFd<'_>) -> io::Result<String> {
     let mut request = request("");
