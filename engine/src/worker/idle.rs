@@ -1,8 +1,8 @@
 //! How a worker waits for frames: by spinning, by sleeping, or by spinning a while and then sleeping.
 //!
 //! Waking an idle core costs tens of microseconds on a virtual machine, so a worker looks again for a bounded time
-//! after the last frame. Between two empty rounds it yields, which costs little when nobody else wants the core and
-//! gives it away at once when somebody does.
+//! after the last frame. Between two empty rounds it yields, unless the core is its own: that costs little when nobody
+//! else wants the core, and gives it away at once when somebody does.
 
 use super::{Lines, Worker};
 use crate::clock::{Millis, ticks};
@@ -92,19 +92,22 @@ impl Worker {
                 last_frame = now;
                 continue;
             }
-            let spins = match polling {
-                Polling::Busy => true,
-                Polling::Interrupt => false,
-                Polling::Adaptive(spin) => now.duration_since(last_frame) < spin,
-            };
-            if spins {
-                std::thread::yield_now();
-            } else if !self.core.ports.arm() {
-                sleeper.sleep();
-                last_ticks = self.account(0, last_ticks);
+            match polling {
+                Polling::Busy => std::hint::spin_loop(),
+                Polling::Adaptive(spin) if now.duration_since(last_frame) < spin => std::thread::yield_now(),
+                Polling::Adaptive(_) | Polling::Interrupt => last_ticks = self.nap(&mut sleeper, last_ticks),
             }
         }
         self.shut_down();
+    }
+
+    /// Sleeps, unless frames wait after all.
+    fn nap(&mut self, sleeper: &mut Sleeper, last_ticks: u64) -> u64 {
+        if self.core.ports.arm() {
+            return last_ticks;
+        }
+        sleeper.sleep();
+        self.account(0, last_ticks)
     }
 
     /// Books the ticks of a round as busy or idle.
