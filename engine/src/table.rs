@@ -8,7 +8,7 @@
 //! under another epoch simply does not count. It is a cache: forgetting costs one walk through the stages.
 //!
 //! A full set gives up the older of two ways that the hash picks, a void one before any other. When both were used a
-//! moment ago the newcomer gets in only now and then ([`ADMIT`]), so that a flood of flows of one frame each neither
+//! moment ago the newcomer gets in only now and then (one time in eight), so that a flood of flows of one frame each neither
 //! displaces the warm ones nor spends its time on entries that nobody will use again.
 //!
 //! A batch is looked up in two steps, so that memory latency overlaps: [`FlowTable::prefetch`] while the next frame
