@@ -104,7 +104,8 @@ pub struct Switch {
     registry: Mutex<Registry>,
     arena: Arena,
     worker: WorkerLink,
-    thread: Option<JoinHandle<()>>,
+    /// The worker, and who closes what it lets go of: that one ends when the worker has.
+    threads: Vec<JoinHandle<()>>,
     events: Receiver<Event>,
 }
 
@@ -145,7 +146,8 @@ impl Switch {
             WorkerLink { commands, waker: sleeper.waker(), counters: worker.counters().clone(), core: config.core };
         let (pinned, outcome) = bounded(1);
         let (graveyard, graves) = unbounded::<Vec<Box<dyn Queue>>>();
-        std::thread::Builder::new().name("xdock-closer".into()).spawn(move || graves.into_iter().for_each(drop))?;
+        let closer =
+            std::thread::Builder::new().name("xdock-closer".into()).spawn(move || graves.into_iter().for_each(drop))?;
         let lines = Lines { commands: mailbox, events: reports, graveyard };
         let thread = std::thread::Builder::new().name("xdock-worker".into()).spawn(move || {
             let pin = config.core.map_or(Ok(()), pin);
@@ -156,7 +158,7 @@ impl Switch {
             }
         })?;
         outcome.recv().map_err(io::Error::other)??;
-        Ok(Switch { registry: Mutex::default(), arena, worker: link, thread: Some(thread), events })
+        Ok(Switch { registry: Mutex::default(), arena, worker: link, threads: vec![thread, closer], events })
     }
 
     /// The frame memory: for channel ports.
@@ -248,7 +250,7 @@ impl Switch {
 impl Drop for Switch {
     fn drop(&mut self) {
         let _ = self.worker.tell(Command::Stop);
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }
