@@ -46,9 +46,9 @@ pub struct PortInfo {
     pub name: String,
     /// Its kind, as in the configuration.
     pub kind: String,
-    /// The interface's name when it was made.
+    /// The interface's present name; as it was made, once it is gone.
     pub ifname: String,
-    /// The interface's namespace when it was made; `None`: the switch's own.
+    /// The present namespace, by its name under /run/netns, else as it was made; `None`: the switch's own.
     pub netns: Option<String>,
     /// The bridge domain it belongs to.
     pub domain: String,
