@@ -51,7 +51,7 @@ impl Batch {
         frames.append(&mut self.frames);
     }
 
-    /// Adds a frame to a batch that has room: the egress path flushes a batch as soon as it is full.
+    /// Adds a frame to a batch that is known to have room.
     #[inline(always)]
     pub(crate) fn push_within(&mut self, frame: Frame) {
         debug_assert!(self.frames.len() < self.limit);

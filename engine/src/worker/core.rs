@@ -14,6 +14,7 @@ use crate::table::{FlowTable, SlotId};
 use crate::tables::Tables;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 pub(super) struct Core {
     pub ports: Ports,
@@ -39,6 +40,14 @@ impl Core {
             counters: Arc::default(),
             cache: config.cache,
         })
+    }
+
+    /// Notes whether a port's link is up: for those who look at the port, and for those who send to it.
+    pub fn set_link(&mut self, port: PortId, up: bool) {
+        if let Some(counters) = self.ports.counters(port) {
+            counters.up.store(up, Relaxed);
+        }
+        self.tables.set_up(port, up);
     }
 
     #[inline]

@@ -3,7 +3,6 @@
 use super::Worker;
 use crate::clock::Millis;
 use crate::flow::PortId;
-use std::sync::atomic::Ordering::Relaxed;
 
 /// Milliseconds in which the whole flow cache is swept once, every table aged and every link checked.
 const PERIOD_MS: u32 = 1000;
@@ -70,10 +69,7 @@ impl Worker {
 
     fn check_link(&mut self, port: PortId) {
         let up = self.core.ports.queues_mut(port).iter_mut().all(|queue| queue.is_up());
-        if let Some(counters) = self.core.ports.counters(port) {
-            counters.up.store(up, Relaxed);
-        }
-        self.core.tables.set_up(port, up);
+        self.core.set_link(port, up);
     }
 
     fn publish_gauges(&self) {

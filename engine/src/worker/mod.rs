@@ -40,7 +40,6 @@ use core::Core;
 use housekeeping::Sweep;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 /// Sizes of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,19 +119,15 @@ impl Worker {
 
     /// Opens a port.
     pub fn attach(&mut self, port: Attachment) {
-        port.counters.up.store(true, Relaxed);
-        self.core.tables.set_up(port.port, true);
+        let id = port.port;
         self.core.ports.attach(port);
+        self.core.set_link(id, true);
     }
 
     /// Lets go of a port and forgets what was learned on it; gives back its name and queues, `None` when it is not open.
     pub fn detach(&mut self, port: PortId) -> Option<(String, Vec<Box<dyn Queue>>)> {
-        let core = &mut self.core;
-        if let Some(counters) = core.ports.counters(port) {
-            counters.up.store(false, Relaxed);
-        }
-        core.tables.set_up(port, false);
-        core.ports.detach(port, &mut core.pool)
+        self.core.set_link(port, false);
+        self.core.ports.detach(port, &mut self.core.pool)
     }
 
     /// One round over all queues at time `now`; says how many frames came.
