@@ -1,102 +1,51 @@
 //! The command `xdock` from outside: processes, exit codes, the control socket. Needs root; everything happens in
 //! namespaces made for it.
 
-#![expect(clippy::unwrap_used, reason = "a test says no more")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says no more")]
 
 mod lab;
+mod world;
 
-use lab::{Lab, Namespace, Process, xdock_binary};
+use lab::{Process, xdock_binary};
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 use std::time::{Duration, Instant};
+use world::{World, until_within};
 
 /// A switch, two hosts that are its ports, and a third that is not yet.
-struct World {
-    lab: Lab,
-    switch: Namespace,
-    hosts: Vec<Namespace>,
+fn two_hosts_and_a_spare(name: &str) -> World {
+    World::new(name, 2).spare()
 }
 
-impl World {
-    fn new(name: &str) -> World {
-        let lab = Lab::new(name).unwrap();
-        let hosts = ["h1", "h2", "h3"].map(|role| lab.namespace(role).unwrap()).into();
-        World { switch: lab.namespace("sw").unwrap(), hosts, lab }
-    }
+/// `xdock run` that is expected to fail.
+fn run_in_vain(world: &World) -> Output {
+    std::fs::write(world.lab.path("vain.toml"), world.config()).unwrap();
+    let mut command = world.switch.command(xdock_binary().unwrap());
+    command.arg("run").arg("-c").arg(world.lab.path("vain.toml")).output().unwrap()
+}
 
-    fn socket(&self) -> PathBuf {
-        self.lab.path("run/control.sock")
-    }
-
-    fn config(&self) -> String {
-        let mut config = format!("[engine]\ncontrol = \"{}\"\n[[domain]]\nname = \"lan\"\n", self.socket().display());
-        for (n, host) in (1..).zip(&self.hosts[..2]) {
-            let (netns, address) = (host.name(), format!("10.0.0.{n}/24"));
-            config += &format!("[[port]]\nname = \"h{n}\"\nnetns = \"{netns}\"\nifname = \"eth0\"\n");
-            config += &format!("address = [\"{address}\"]\ndomain = \"lan\"\n");
-        }
-        config
-    }
-
-    fn run(&self) -> Process {
-        self.lab.xdock(&self.switch, &self.config()).unwrap()
-    }
-
-    /// `xdock run` that is expected to fail.
-    fn run_in_vain(&self) -> Output {
-        std::fs::write(self.lab.path("vain.toml"), self.config()).unwrap();
-        let mut command = self.switch.command(xdock_binary().unwrap());
-        command.arg("run").arg("-c").arg(self.lab.path("vain.toml")).output().unwrap()
-    }
-
-    fn xdock(&self, arguments: &str) -> Output {
-        let mut command = Command::new(xdock_binary().unwrap());
-        command.args(arguments.split_whitespace()).arg("--control").arg(self.socket()).output().unwrap()
-    }
-
-    fn done(&self, arguments: &str) -> String {
-        let output = self.xdock(arguments);
-        assert!(output.status.success(), "xdock {arguments}: {}", text(&output.stderr));
-        text(&output.stdout)
-    }
-
-    fn show(&self, what: &str) -> Value {
-        serde_json::from_str(&self.done(&format!("show {what} --json"))).unwrap()
-    }
-
-    fn ping(&self, address: &str) -> bool {
-        let mut ping = self.hosts[0].command("ping");
-        ping.args(["-c", "1", "-W", "2", address]).stdout(Stdio::null()).status().unwrap().success()
-    }
-
-    fn links(&self, host: usize) -> String {
-        self.hosts[host].ip("-o link").unwrap()
-    }
+fn links(world: &World, host: usize) -> String {
+    world.hosts[host].ip("-o link").unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while !done() {
-        assert!(Instant::now() < deadline, "{what}: not within 5 s");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+fn until(what: &str, done: impl FnMut() -> bool) {
+    until_within(Duration::from_secs(5), what, done);
 }
 
 #[test]
 fn run_switches_shows_and_cleans_up() {
-    let world = World::new("run");
-    let mut xdock = world.run();
+    let world = two_hosts_and_a_spare("run");
+    let mut xdock = world.start();
     assert_eq!(xdock.stdout(), "ready\n");
     std::thread::sleep(Duration::from_millis(500)); // A sleep that must not count as work on the next frame.
-    assert!(world.ping("10.0.0.2"));
+    assert!(world.pings(1, "10.0.0.2", 1));
     let ports = world.show("ports");
     for (port, host) in ports.as_array().unwrap().iter().zip(&world.hosts) {
         assert_eq!((&port["up"], &port["ifname"], &port["netns"]), (&json!(true), &json!("eth0"), &json!(host.name())));
@@ -115,18 +64,18 @@ fn run_switches_shows_and_cleans_up() {
     xdock.signal(Signal::TERM).unwrap();
     assert_eq!(xdock.wait(Duration::from_secs(3)).unwrap().code(), Some(0));
     assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
-    assert!(!world.links(0).contains("eth0") && !world.links(1).contains("eth0"));
+    assert!(!links(&world, 0).contains("eth0") && !links(&world, 1).contains("eth0"));
     assert_eq!(std::fs::read_dir(world.lab.path("run")).unwrap().count(), 0);
     assert_eq!(xdock.stderr(), "");
 }
 
 #[test]
 fn ports_and_domains_come_and_go_while_it_runs() {
-    let world = World::new("add");
-    let _xdock = world.run();
+    let world = two_hosts_and_a_spare("add");
+    let _xdock = world.start();
     let add = format!("port add h3 --domain lan --ifname eth0 --address 10.0.0.3/24 --netns {}", world.hosts[2].name());
     world.done(&add);
-    assert!(world.ping("10.0.0.3"));
+    assert!(world.pings(1, "10.0.0.3", 1));
     let twice = world.xdock(&add);
     assert_eq!(
         (twice.status.code(), text(&twice.stderr).lines().next()),
@@ -137,17 +86,17 @@ fn ports_and_domains_come_and_go_while_it_runs() {
         Some("xdock: domain rm: domain lan still has ports")
     );
     world.done("port rm h3");
-    assert!(!world.links(2).contains("eth0"));
+    assert!(!links(&world, 2).contains("eth0"));
     assert_eq!(world.xdock("port rm h3").status.code(), Some(1));
     world.done("domain add second --ageing-s 10");
     assert!(world.done("domain ls").contains("second  10 s"));
     world.done("domain rm second");
-    assert!(world.ping("10.0.0.2"), "the others lost nothing");
+    assert!(world.pings(1, "10.0.0.2", 1), "the others lost nothing");
 }
 
 #[test]
 fn a_start_that_fails_is_one_sentence_and_leaves_nothing() {
-    let mut world = World::new("fail");
+    let mut world = two_hosts_and_a_spare("fail");
     let gone = world.hosts.remove(1).name().to_owned();
     let config = world.config().replace(world.hosts[1].name(), &gone);
     std::fs::write(world.lab.path("xdock.toml"), config).unwrap();
@@ -157,30 +106,30 @@ fn a_start_that_fails_is_one_sentence_and_leaves_nothing() {
         "xdock: port h2: no namespace \"{gone}\" under /run/netns\nhint: create it with \"ip netns add {gone}\"\n"
     );
     assert_eq!((output.status.code(), text(&output.stderr), text(&output.stdout)), (Some(1), expected, String::new()));
-    assert!(!world.links(0).contains("eth0"), "the first port is undone");
+    assert!(!links(&world, 0).contains("eth0"), "the first port is undone");
     assert_eq!(std::fs::read_dir(world.lab.path("run")).unwrap().count(), 0);
 }
 
 #[test]
 fn one_switch_a_socket_even_after_a_kill() {
-    let world = World::new("two");
-    let mut first = world.run();
-    let second = world.run_in_vain();
+    let world = two_hosts_and_a_spare("two");
+    let mut first = world.start();
+    let second = run_in_vain(&world);
     let expected = format!("xdock: control socket: another switch runs on {}", world.socket().display());
     assert_eq!((second.status.code(), text(&second.stderr).lines().next()), (Some(1), Some(expected.as_str())));
-    assert!(world.ping("10.0.0.2"), "the first is undisturbed");
+    assert!(world.pings(1, "10.0.0.2", 1), "the first is undisturbed");
     first.signal(Signal::KILL).unwrap();
     first.wait(Duration::from_secs(3)).unwrap();
     assert!(world.socket().exists(), "what a killed switch leaves");
-    let _third = world.run();
-    assert!(world.ping("10.0.0.2"));
+    let _third = world.start();
+    assert!(world.pings(1, "10.0.0.2", 1));
 }
 
 #[test]
 fn a_port_whose_namespace_goes_is_told_of_and_the_others_go_on() {
-    let mut world = World::new("gone");
-    let xdock = world.run();
-    assert!(world.ping("10.0.0.2"));
+    let mut world = two_hosts_and_a_spare("gone");
+    let xdock = world.start();
+    assert!(world.pings(1, "10.0.0.2", 1));
     let third = world.hosts.remove(2);
     world.done(&format!("port add h3 --domain lan --ifname eth0 --netns {}", third.name()));
     drop(third);
@@ -190,15 +139,15 @@ fn a_port_whose_namespace_goes_is_told_of_and_the_others_go_on() {
     let up =
         |name: &str| ports.as_array().unwrap().iter().find(|port| port["name"] == name).map(|port| port["up"].clone());
     assert_eq!((up("h2"), up("h3")), (Some(json!(true)), Some(json!(false))));
-    assert!(world.ping("10.0.0.2"));
+    assert!(world.pings(1, "10.0.0.2", 1));
     world.done("port rm h3");
     assert_eq!(world.show("ports").as_array().unwrap().len(), 2);
 }
 
 #[test]
 fn slow_and_silent_clients_block_nobody() {
-    let world = World::new("slow");
-    let _xdock = world.run();
+    let world = two_hosts_and_a_spare("slow");
+    let _xdock = world.start();
     let mut clients: Vec<_> = (0..20).map(|_| UnixStream::connect(world.socket()).unwrap()).collect();
     for client in &mut clients[..10] {
         client.write_all(b"POST /v1/ports HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{").unwrap();
@@ -214,8 +163,8 @@ fn slow_and_silent_clients_block_nobody() {
 
 #[test]
 fn requests_that_are_too_large_are_refused() {
-    let world = World::new("large");
-    let _xdock = world.run();
+    let world = two_hosts_and_a_spare("large");
+    let _xdock = world.start();
     let mut client = UnixStream::connect(world.socket()).unwrap();
     client.write_all(b"POST /v1/ports HTTP/1.1\r\nhost: x\r\ncontent-length: 1048577\r\n\r\n").unwrap();
     let mut answer = String::new();
@@ -236,7 +185,7 @@ fn leftovers(pid: u32) -> Vec<String> {
 
 #[test]
 fn the_demo_passes_and_leaves_nothing() {
-    let world = World::new("demo");
+    let world = two_hosts_and_a_spare("demo");
     let mut demo = demo(&world);
     let status = demo.wait(Duration::from_secs(30)).unwrap();
     assert_eq!(status.code(), Some(0), "{}{}", demo.stdout(), demo.stderr());
@@ -246,7 +195,7 @@ fn the_demo_passes_and_leaves_nothing() {
 
 #[test]
 fn an_interrupted_demo_leaves_nothing() {
-    let world = World::new("stop");
+    let world = two_hosts_and_a_spare("stop");
     let mut demo = demo(&world);
     demo.wait_for_line("[2/5]", Duration::from_secs(20)).unwrap();
     assert_eq!(leftovers(demo.pid()).len(), 4);

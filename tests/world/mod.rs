@@ -49,6 +49,12 @@ impl World {
         World { switch, ports: vec![String::new(); hosts.len()], hosts, lab, engine: String::new() }
     }
 
+    /// Adds a host that is no port yet.
+    pub fn spare(mut self) -> World {
+        self.hosts.push(self.lab.namespace(&format!("h{}", self.hosts.len() + 1)).unwrap());
+        self
+    }
+
     /// Adds keys to `[engine]`.
     pub fn engine(mut self, keys: &str) -> World {
         self.engine += &format!("{keys}\n");
@@ -197,10 +203,15 @@ pub fn silence(namespace: &Namespace) {
 }
 
 /// Waits for something that must come true.
-pub fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+pub fn until(what: &str, done: impl FnMut() -> bool) {
+    until_within(PATIENCE, what, done);
+}
+
+/// Waits for something that must come true within `patience`.
+pub fn until_within(patience: Duration, what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience;
     while !done() {
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        assert!(Instant::now() < deadline, "{what}: not within {patience:?}");
         sleep(Duration::from_millis(10));
     }
 }
