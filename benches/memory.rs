@@ -10,7 +10,7 @@
 use crossdock_engine::clock::{Millis, ticks};
 use crossdock_engine::flow::PortId;
 use crossdock_engine::frame::{Arena, Batch, Frame, Pool};
-use crossdock_engine::ports::{Io, Queue};
+use crossdock_engine::ports::{Caps, Io, Queue};
 use crossdock_engine::stats::PortCounters;
 use crossdock_engine::tables::topology::{Domain, DomainId, PortView, Topology};
 use crossdock_engine::wire::Mac;
@@ -86,7 +86,13 @@ impl Rig {
             let queue = ShelfQueue { rx: room(), tx: room(), shelf: shelf.clone() };
             let counters = Arc::new(PortCounters::default());
             let (port, name) = (PortId(i as u16), i.to_string());
-            worker.attach(Attachment { port, name, queues: vec![Box::new(queue)], counters, mtu: 1500 });
+            worker.attach(Attachment {
+                port,
+                name,
+                queues: vec![Box::new(queue)],
+                counters,
+                caps: Caps { mtu: 1500, ..Caps::default() },
+            });
         }
         Ok(Rig { worker, pool: arena.pool(4096, 0), shelves, batch, now: 1 })
     }

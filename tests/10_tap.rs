@@ -93,7 +93,7 @@ impl Rig {
         let arena = Arena::new(64, 32).unwrap();
         let tap = Tap::create(config).unwrap_or_else(|e| panic!("{e}"));
         let (handle, caps) = (tap.handle(), tap.caps());
-        let queues = Box::new(tap).open(&arena).unwrap();
+        let queues = Box::new(tap).open(&arena, 1).unwrap();
         Rig { queues, handle, caps, pool: arena.pool(64, 32), count: PortCounters::default(), batch: Batch::new(32) }
     }
 

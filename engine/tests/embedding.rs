@@ -149,7 +149,7 @@ impl Port for Silent {
         Caps { mtu: 1500, ..Caps::default() }
     }
 
-    fn open(self: Box<Self>, _arena: &Arena) -> io::Result<Vec<Box<dyn Queue>>> {
+    fn open(self: Box<Self>, _arena: &Arena, _workers: usize) -> io::Result<Vec<Box<dyn Queue>>> {
         Ok(vec![self])
     }
 }

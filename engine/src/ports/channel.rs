@@ -154,7 +154,7 @@ impl Port for Channel {
         self.caps.clone()
     }
 
-    fn open(self: Box<Self>, _arena: &Arena) -> io::Result<Vec<Box<dyn Queue>>> {
+    fn open(self: Box<Self>, _arena: &Arena, _workers: usize) -> io::Result<Vec<Box<dyn Queue>>> {
         Ok(vec![Box::new(self.queue)])
     }
 }

@@ -47,11 +47,12 @@ pub trait Port: Send {
     /// What it can carry.
     fn caps(&self) -> Caps;
 
-    /// Opens it. `arena` is the frame memory, for ports that register it with the kernel.
+    /// Opens it, into at most `workers` queues: more have nobody to poll them. `arena` is the frame memory, for ports
+    /// that take frames from it on threads of their own.
     ///
     /// # Errors
     /// Whatever the kernel says, with the thing that failed named in the message.
-    fn open(self: Box<Self>, arena: &Arena) -> io::Result<Vec<Box<dyn Queue>>>;
+    fn open(self: Box<Self>, arena: &Arena, workers: usize) -> io::Result<Vec<Box<dyn Queue>>>;
 }
 
 /// One worker's end of a port. Never shared.

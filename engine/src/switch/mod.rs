@@ -216,11 +216,10 @@ impl Switch {
         let domain = registry.domain_id(&membership.domain)?;
         registry.check_port_name(&name)?;
         let (kind, caps) = (port.kind(), port.caps());
-        let mtu = caps.mtu;
-        let queues = port.open(&self.arena).map_err(|error| Error::Open(name.clone(), error))?;
+        let queues = port.open(&self.arena, 1).map_err(|error| Error::Open(name.clone(), error))?;
         let view = PortView { domain: Some(domain), isolated: membership.isolated, storm: membership.storm };
-        let (id, counters) = registry.add_port(name.clone(), kind, caps, view)?;
-        let attachment = Attachment { port: id, name, queues, counters, mtu };
+        let (id, counters) = registry.add_port(name.clone(), kind, caps.clone(), view)?;
+        let attachment = Attachment { port: id, name, queues, counters, caps };
         self.worker.ask(|done| Command::Attach(attachment, registry.topology(), done))?;
         Ok(id)
     }

@@ -4,7 +4,7 @@ use crate::drop::DropReason;
 use crate::execute::Egress;
 use crate::flow::PortId;
 use crate::frame::{Batch, Frame, Pool};
-use crate::ports::{Io, Queue};
+use crate::ports::{Caps, Io, Queue};
 use crate::stats::PortCounters;
 use crate::wire::ethernet::{HEADER_LEN, VLAN_TAG_LEN};
 use std::io;
@@ -20,8 +20,8 @@ pub struct Attachment {
     pub queues: Vec<Box<dyn Queue>>,
     /// Where to count.
     pub counters: Arc<PortCounters>,
-    /// Largest IP packet it takes, in bytes.
-    pub mtu: u16,
+    /// What it can carry.
+    pub caps: Caps,
 }
 
 struct Slot {
@@ -56,7 +56,7 @@ impl Ports {
         }
         self.queues.extend((0..new.queues.len()).map(|queue| (new.port, queue)));
         // What Linux lets a bridge forward (`is_skb_forwardable`): the MTU, the header, and one VLAN tag.
-        let longest = usize::from(new.mtu) + HEADER_LEN + VLAN_TAG_LEN;
+        let longest = usize::from(new.caps.mtu) + HEADER_LEN + VLAN_TAG_LEN;
         let out = Batch::new(self.batch);
         self.slots[index] = Some(Slot { name: new.name, queues: new.queues, out, longest, counters: new.counters });
         self.dirty.reserve(self.slots.len());

@@ -172,10 +172,11 @@ impl Rig {
         let (channel, end) = Channel::pair(&format!("p{port}"), self.ring, mtu, &self.arena).unwrap();
         let up = self.links[port].clone();
         up.store(true, Relaxed);
-        let queues = Box::new(channel).open(&self.arena).unwrap();
+        let caps = channel.caps();
+        let queues = Box::new(channel).open(&self.arena, 1).unwrap();
         let link = |queue| Box::new(Link { queue, up: up.clone() }) as Box<dyn Queue>;
         let (queues, counters) = (queues.into_iter().map(link).collect(), self.counters[port].clone());
-        self.worker.attach(Attachment { port: PortId(port as u16), name: port.to_string(), queues, counters, mtu });
+        self.worker.attach(Attachment { port: PortId(port as u16), name: port.to_string(), queues, counters, caps });
         self.ends[port] = Some(end);
     }
 

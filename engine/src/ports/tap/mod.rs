@@ -225,7 +225,7 @@ impl Port for Tap {
         self.caps.clone()
     }
 
-    fn open(self: Box<Self>, _arena: &Arena) -> io::Result<Vec<Box<dyn Queue>>> {
+    fn open(self: Box<Self>, _arena: &Arena, _workers: usize) -> io::Result<Vec<Box<dyn Queue>>> {
         Ok(match self.files {
             Files::Offload(files) => files.into_iter().map(|file| Box::new(TapQueue(file)) as Box<dyn Queue>).collect(),
             Files::Plain(file) => vec![Box::new(TapQueue(file))],
