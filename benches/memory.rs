@@ -73,7 +73,7 @@ struct Rig {
 impl Rig {
     fn new(batch: usize, macs: usize) -> io::Result<Rig> {
         let arena = Arena::new(4096, 32)?;
-        let config = WorkerConfig { batch, flows: macs.max(1024), cache: true };
+        let config = WorkerConfig { batch, flows: macs.max(1024), ..WorkerConfig::default() };
         let mut worker = Worker::new(config, &arena, Vec::new())?;
         let view = Some(PortView { domain: Some(DomainId(0)), ..PortView::default() });
         let members = vec![PortId(0), PortId(1)];
@@ -90,7 +90,9 @@ impl Rig {
                 port,
                 name,
                 queues: vec![Box::new(queue)],
+                via: 0,
                 counters,
+                up: Arc::default(),
                 caps: Caps { mtu: 1500, ..Caps::default() },
             });
         }

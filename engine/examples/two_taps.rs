@@ -1,4 +1,4 @@
-//! A switch between two namespaces, in thirty lines: `two_taps h1 h2 [CORE]`, as root, with namespaces h1 and h2 there.
+//! A switch between two namespaces, in thirty lines: `two_taps h1 h2 [CORE...]`, as root, with namespaces h1 and h2 there.
 //! Each gets an interface `eth0` with 10.0.0.1/24 or 10.0.0.2/24. Ends with standard input.
 
 use crossdock_engine::Switch;
@@ -10,9 +10,9 @@ use std::io::Read;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [h1, h2, core @ ..] = &args[..] else { return Err("usage: two_taps NETNS NETNS [CORE]".into()) };
-    let core = core.first().map(|core| core.parse()).transpose()?;
-    let switch = Switch::new(Config { core, ..Config::default() })?;
+    let [h1, h2, cores @ ..] = &args[..] else { return Err("usage: two_taps NETNS NETNS [CORE...]".into()) };
+    let cores = cores.iter().map(|core| core.parse()).collect::<Result<_, _>>()?;
+    let switch = Switch::new(Config { cores, ..Config::default() })?;
     switch.add_domain(Domain::new("lan"))?;
     for (netns, address) in [(h1, "10.0.0.1/24"), (h2, "10.0.0.2/24")] {
         let port = TapConfig {

@@ -44,6 +44,7 @@ drop_reasons! {
     TooBig = "too_big", "longer than the egress port's MTU allows";
     PortDown = "port_down", "the egress port is down or gone";
     TxFull = "tx_full", "the egress port's queue is full: the receiver does not keep up";
+    HandoverFull = "handover_full", "the worker that owns the egress port does not keep up with what the others hand over";
     TxError = "tx_error", "the egress port could not take the frame: the kernel refused it, or the port cannot finish its checksum or segment it";
     PoolEmpty = "pool_empty", "no free frame memory for a copy or a received frame";
     Malformed = "malformed", "a header is truncated or contradicts itself";

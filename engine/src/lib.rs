@@ -15,6 +15,7 @@ pub mod execute; // runs a program on a frame
 pub mod worker; // the loop of one core
 pub mod switch; // the embedding API
 
+mod bell;
 pub mod clock;
 mod cpu;
 pub mod drop;

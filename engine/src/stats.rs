@@ -5,7 +5,7 @@
 //! consistent cut across counters.
 
 use crate::drop::DropReason;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A monotonic counter with one writer.
 #[derive(Debug, Default)]
@@ -47,8 +47,6 @@ pub struct PortCounters {
     pub generated: Counter,
     /// Drops by [`DropReason::index`]: at ingress for the pipeline's reasons, at egress for the port's own.
     pub drops: [Counter; DropReason::COUNT],
-    /// False while the port cannot carry frames (interface down, namespace gone).
-    pub up: AtomicBool,
 }
 
 impl PortCounters {
@@ -60,7 +58,7 @@ impl PortCounters {
 
     /// Adds the final counts of another port.
     pub fn absorb(&self, other: &PortCounters) {
-        let PortCounters { rx_frames, rx_bytes, tx_frames, tx_bytes, generated, drops, up: _ } = other;
+        let PortCounters { rx_frames, rx_bytes, tx_frames, tx_bytes, generated, drops } = other;
         self.rx_frames.add(rx_frames.get());
         self.rx_bytes.add(rx_bytes.get());
         self.tx_frames.add(tx_frames.get());

@@ -228,7 +228,7 @@ fn a_dead_link_is_noticed_within_a_second() {
     rig.pull(1);
     rig.advance(1_000);
     assert_eq!(rig.copies(0, &frame(mac(1), mac(2))), [0, 0, 1]);
-    assert!(!rig.counters[1].up.load(std::sync::atomic::Ordering::Relaxed));
+    assert!(!rig.up[1].load(std::sync::atomic::Ordering::Relaxed));
 }
 
 /// L2-12

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use support::scenario::{Pace, difference, life, live};
 
 fn config(batch: usize, flows: usize, cache: bool) -> WorkerConfig {
-    WorkerConfig { batch, flows, cache }
+    WorkerConfig { batch, flows, cache, ..WorkerConfig::default() }
 }
 
 proptest! {

@@ -26,7 +26,7 @@ proptest! {
         reads in proptest::collection::vec(0usize..12, 80),
     ) {
         let arena = Arena::new(small, 64).unwrap();
-        let mut setup = life.setup(WorkerConfig { batch, flows: 256, cache: true }, &arena);
+        let mut setup = life.setup(WorkerConfig { batch, flows: 256, cache: true, ..WorkerConfig::default() }, &arena);
         setup.ring = ring;
         let mut rig = Rig::build(setup);
         let (mut sent, mut read) = (0, 0);

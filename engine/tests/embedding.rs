@@ -304,7 +304,7 @@ fn names_are_taken_once_and_unknown_ones_refused() {
     assert!(matches!(switch.add_domain(Domain::new("lan")), Err(Error::Exists(_))));
     assert!(matches!(switch.remove_domain("nowhere"), Err(Error::Unknown(_))));
     assert_eq!(switch.ports().len(), 1);
-    assert!(Switch::new(Config { core: Some(4000), ..Config::default() }).is_err(), "no such core");
+    assert!(Switch::new(Config { cores: vec![4000], ..Config::default() }).is_err(), "no such core");
 }
 
 /// An embedder's stage: station 9 is nobody's business, and whoever asks station 8 hears that it is not here.
@@ -334,7 +334,7 @@ impl Stage for Doorman {
 
 #[test]
 fn an_embedders_stage_decides() {
-    let switch = switch(Config { stages: vec![Box::new(Doorman)], ..Config::default() });
+    let switch = switch(Config { stages: Box::new(|| vec![Box::new(Doorman)]), ..Config::default() });
     let (mut a, mut b) = acquainted(&switch);
     for destination in [9, 8, 2] {
         a.send(&frame(mac(1), mac(destination)), Offload::default()).unwrap();

@@ -43,8 +43,8 @@ pub struct Config {
 /// How the switch process runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EngineConfig {
-    /// The core that the worker is pinned to (`cores = [n]`); `None`: one unpinned worker.
-    pub core: Option<usize>,
+    /// One worker is pinned to each of these cores; none: one unpinned worker.
+    pub cores: Vec<usize>,
     /// When the worker sleeps.
     pub poll: Poll,
     /// With [`Poll::Adaptive`]: how long to spin after the last frame, in microseconds.
@@ -64,7 +64,7 @@ pub struct EngineConfig {
 impl Default for EngineConfig {
     fn default() -> Self {
         Self {
-            core: None,
+            cores: Vec::new(),
             poll: Poll::Adaptive,
             spin_us: 50,
             control: DEFAULT_CONTROL.into(),

@@ -29,7 +29,7 @@ pub(super) struct Located<T> {
 pub(super) fn engine(mut fields: Fields<'_>, cores: &[usize], report: &mut Report) -> EngineConfig {
     let default = EngineConfig::default();
     let engine = EngineConfig {
-        core: core(&mut fields, cores),
+        cores: pinned(&mut fields, cores),
         poll: fields.value("poll", poll).unwrap_or(default.poll),
         spin_us: fields.value("spin_us", integer(0..=1_000_000, "microseconds")).unwrap_or(default.spin_us),
         control: fields.value("control", socket_path).unwrap_or(default.control),
@@ -45,7 +45,8 @@ pub(super) fn engine(mut fields: Fields<'_>, cores: &[usize], report: &mut Repor
     engine
 }
 
-fn core(fields: &mut Fields<'_>, cores: &[usize]) -> Option<usize> {
+/// One worker each.
+fn pinned(fields: &mut Fields<'_>, cores: &[usize]) -> Vec<usize> {
     let exists = |value: &Value| {
         let core = integer(0..=u32::MAX, "")(value)? as usize;
         let list = || cores.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
@@ -53,11 +54,10 @@ fn core(fields: &mut Fields<'_>, cores: &[usize]) -> Option<usize> {
         cores.contains(&core).then_some(core).ok_or_else(missing)
     };
     let wanted = fields.list("cores", exists);
-    if wanted.len() > 1 {
-        fields
-            .reject("cores", Invalid::new("more than one core is not in this version", "cores = [n], or leave it out"));
+    if let Some(core) = wanted.iter().enumerate().find_map(|(i, core)| wanted[..i].contains(core).then_some(core)) {
+        fields.reject("cores", Invalid::new(format!("core {core} stands twice"), "each core once: it has one worker"));
     }
-    wanted.first().copied()
+    wanted
 }
 
 fn poll(value: &Value) -> Result<Poll, Invalid> {

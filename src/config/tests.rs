@@ -62,7 +62,7 @@ domain = "lan" # h3
 type Fault = (&'static str, &'static [&'static str], usize, &'static str);
 
 const FAULTS: &[Fault] = &[
-    ("cores = [1]", &["cores = [1, 0]"], 0, "more than one core is not in this version"),
+    ("cores = [1]", &["cores = [1, 0, 1]"], 0, "core 1 stands twice"),
     ("poll = \"adaptive\"", &["poll = \"lazy\""], 0, "unknown way \"lazy\""),
     ("spin_us = 50", &["spin_us = 1.5"], 0, "a fraction"),
     ("control = \"/tmp/x.sock\"", &["control = \"x.sock\""], 0, "\"x.sock\" cannot be a socket"),
@@ -167,7 +167,7 @@ fn one_fault_is_one_problem() {
 #[test]
 fn a_good_file_becomes_values() {
     let config = Config::parse(GOOD, &[0, 1]).unwrap();
-    assert_eq!(config.engine.core, Some(1));
+    assert_eq!(config.engine.cores, [1]);
     assert_eq!(config.engine.control, Path::new("/tmp/x.sock"));
     assert_eq!(config.domain[0].mac, "02:00:00:00:00:fe".parse().ok());
     let [h1, h2, h3] = config.port.as_slice() else { panic!("three ports") };

@@ -133,7 +133,7 @@ impl Service {
 
 fn engine_config(engine: &EngineConfig) -> switch::Config {
     switch::Config {
-        core: engine.core,
+        cores: engine.cores.clone(),
         polling: match engine.poll {
             Poll::Adaptive => Polling::Adaptive(Duration::from_micros(engine.spin_us.into())),
             Poll::Busy => Polling::Busy,
@@ -142,7 +142,7 @@ fn engine_config(engine: &EngineConfig) -> switch::Config {
         frames: engine.frames as usize,
         super_frames: engine.super_frames as usize,
         worker: WorkerConfig { flows: engine.flows_max as usize, ..WorkerConfig::default() },
-        stages: Vec::new(),
+        stages: Box::new(Vec::new),
     }
 }
 

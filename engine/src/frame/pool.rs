@@ -60,10 +60,11 @@ impl Arena {
         Pool { small: Stack::new(small), large: Stack::new(supers), arena: self.clone() }
     }
 
-    /// A worker's pool: it keeps up to half of all frames for itself. What is dropped comes back to it, so without a
-    /// bound the far ends of channels would find nothing left to send.
-    pub fn worker_pool(&self) -> Pool {
-        self.pool(self.0.small.total / 2, self.0.large.total / 2)
+    /// The pool of one of so many workers: together they keep up to half of all frames. What is dropped comes back to
+    /// them, so without a bound the far ends of channels would find nothing left to send.
+    pub fn worker_pool(&self, workers: usize) -> Pool {
+        let share = |total: usize| total / (2 * workers.max(1));
+        self.pool(share(self.0.small.total), share(self.0.large.total))
     }
 
     /// Frames of both classes that exist.

@@ -7,38 +7,32 @@
 //! has gone too and can put nothing more in: whoever is last returns the frames of both.
 
 use super::{Caps, Io, Port, Queue};
+use crate::bell::Bell;
 use crate::drop::DropReason;
 use crate::frame::{Arena, Batch, Frame, Offload, Pool};
 use rtrb::{Consumer, Producer, RingBuffer};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Wakes a sleeping consumer, and costs a fence when it is awake.
-struct Bell {
+/// Wakes a sleeping consumer.
+struct Alarm {
     fd: OwnedFd,
-    asleep: AtomicBool,
+    bell: Bell,
 }
 
-impl Bell {
-    fn new() -> io::Result<Bell> {
+impl Alarm {
+    fn new() -> io::Result<Alarm> {
         let fd = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-        Ok(Bell { fd, asleep: AtomicBool::new(false) })
-    }
-
-    /// The consumer is about to sleep. It must look at the ring once more after this.
-    fn arm(&self) {
-        self.asleep.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
+        Ok(Alarm { fd, bell: Bell::new() })
     }
 
     /// The producer has published something.
     fn ring(&self) {
-        fence(Ordering::SeqCst);
-        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
+        if self.bell.ring() {
             // Cannot fail but when the counter is full, and then the consumer is awake by it.
             let _ = rustix::io::write(&self.fd, &1u64.to_ne_bytes());
         }
@@ -68,9 +62,9 @@ struct Side {
     /// `None` only while being dropped.
     rx: Option<Consumer<Frame>>,
     /// Wakes this side.
-    bell: Arc<Bell>,
+    alarm: Arc<Alarm>,
     /// Wakes the other side.
-    peer: Arc<Bell>,
+    peer: Arc<Alarm>,
     rest: Arc<Rest>,
 }
 
@@ -84,7 +78,7 @@ struct Rest {
 impl Side {
     /// Asks to be woken; true when there is something already.
     fn arm(&self) -> bool {
-        self.bell.arm();
+        self.alarm.bell.arm();
         self.is_closed() || self.rx.as_ref().is_some_and(|rx| !rx.is_empty())
     }
 
@@ -125,14 +119,14 @@ impl Channel {
     pub fn pair(name: &str, capacity: usize, mtu: u16, arena: &Arena) -> io::Result<(Channel, ChannelEnd)> {
         let (there_tx, here_rx) = RingBuffer::new(capacity);
         let (here_tx, there_rx) = RingBuffer::new(capacity);
-        let (here_bell, there_bell) = (Arc::new(Bell::new()?), Arc::new(Bell::new()?));
+        let (here_alarm, there_alarm) = (Arc::new(Alarm::new()?), Arc::new(Alarm::new()?));
         let rest = Rest { closed: AtomicBool::new(false), left: Mutex::default(), arena: arena.clone() };
-        let here = Side { tx: here_tx, rx: Some(here_rx), bell: here_bell, peer: there_bell, rest: Arc::new(rest) };
+        let here = Side { tx: here_tx, rx: Some(here_rx), alarm: here_alarm, peer: there_alarm, rest: Arc::new(rest) };
         let there = Side {
             tx: there_tx,
             rx: Some(there_rx),
-            bell: here.peer.clone(),
-            peer: here.bell.clone(),
+            alarm: here.peer.clone(),
+            peer: here.alarm.clone(),
             rest: here.rest.clone(),
         };
         let end = ChannelEnd { side: there, pool: arena.pool(64, 0) };
@@ -187,7 +181,7 @@ impl Queue for ChannelQueue {
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.side.bell.fd.as_fd())
+        Some(self.side.alarm.fd.as_fd())
     }
 
     fn arm(&mut self) -> bool {
@@ -247,10 +241,10 @@ impl ChannelEnd {
             return true;
         }
         let timeout = Timespec::try_from(timeout).ok();
-        let mut fds = [PollFd::new(&self.side.bell.fd, PollFlags::IN)];
+        let mut fds = [PollFd::new(&self.side.alarm.fd, PollFlags::IN)];
         let woken = poll(&mut fds, timeout.as_ref()).is_ok_and(|n| n > 0);
         // Read only to silence it; it may be silent already.
-        let _ = rustix::io::read(&self.side.bell.fd, &mut [0; 8]);
+        let _ = rustix::io::read(&self.side.alarm.fd, &mut [0; 8]);
         woken
     }
 

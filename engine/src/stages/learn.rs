@@ -34,7 +34,8 @@ impl Stage for Learn {
             // The next frame from here is refused: this one's way must not be cached.
             Learned::Pinned => flow.once(),
             // A flood of addresses that are seen once fills no cache; who talks is cached by the second frame.
-            Learned::New | Learned::Evicted => flow.once(),
+            // What could not be learned yet is tried again with the next frame.
+            Learned::New | Learned::Evicted | Learned::Deferred => flow.once(),
             _ => {}
         }
         Verdict::Continue

@@ -1,10 +1,11 @@
-//! The embedding API: a switch with its worker thread, and ports and domains that come and go while traffic runs.
+//! The embedding API: a switch with its worker threads, and ports and domains that come and go while traffic runs.
 //!
-//! Everything here runs on the caller's thread and talks to the worker by message. A port is opened and closed here;
-//! the worker is never kept waiting.
+//! Everything here runs on the caller's thread and talks to the workers by message. A port is opened and closed here;
+//! no worker is ever kept waiting.
 
 mod registry;
 mod status;
+mod workers;
 
 pub use status::{Conservation, DomainStatus, FdbStatus, FlowStatus, PortStatus, WorkerStatus};
 
@@ -12,45 +13,42 @@ use crate::flow::PortId;
 use crate::frame::Arena;
 use crate::ports::{Port, Queue};
 use crate::stages::Stage;
-use crate::stats::WorkerCounters;
 use crate::tables::fdb::Fdb;
 use crate::tables::storm::StormCaps;
 use crate::tables::topology::{Domain, PortView};
-use crate::worker::{Attachment, Command, Event, Lines, Polling, Sleeper, Worker, WorkerConfig};
-use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
-use mio::Waker;
-use registry::Registry;
-use rustix::thread::{CpuSet, sched_setaffinity};
+use crate::worker::{Attachment, Command, Event, Polling, WorkerConfig};
+use crossbeam::channel::Receiver;
+use registry::{Registered, Registry};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
+use workers::Workers;
 
 /// How a switch is built.
 pub struct Config {
-    /// The core its worker is pinned to; `None` leaves that to the scheduler.
-    pub core: Option<usize>,
-    /// What the worker does when no frame waits.
+    /// One worker is pinned to each of these cores; without any there is one, and the scheduler places it.
+    pub cores: Vec<usize>,
+    /// What a worker does when no frame waits.
     pub polling: Polling,
     /// Frames of 4 KiB.
     pub frames: usize,
     /// Frames of 68 KiB.
     pub super_frames: usize,
-    /// Sizes of the worker.
+    /// Sizes of each worker.
     pub worker: WorkerConfig,
-    /// Stages of the embedding program, between `isolate` and `forward`.
-    pub stages: Vec<Box<dyn Stage>>,
+    /// Makes the stages of the embedding program, between `isolate` and `forward`, for each worker anew.
+    pub stages: Box<dyn Fn() -> Vec<Box<dyn Stage>>>,
 }
 
 impl Default for Config {
     fn default() -> Config {
         Config {
-            core: None,
+            cores: Vec::new(),
             polling: Polling::Adaptive(Duration::from_micros(50)),
             frames: 8192,
             super_frames: 256,
             worker: WorkerConfig::default(),
-            stages: Vec::new(),
+            stages: Box::new(Vec::new),
         }
     }
 }
@@ -94,71 +92,28 @@ pub enum Error {
     /// The port could not be opened.
     #[error("port {0}: {1}")]
     Open(String, #[source] io::Error),
-    /// The worker has ended.
+    /// The workers have ended.
     #[error("the switch has stopped")]
     Stopped,
 }
 
-/// A running switch. Dropping it stops the worker and closes every port.
+/// A running switch. Dropping it stops the workers and closes every port.
 pub struct Switch {
     registry: Mutex<Registry>,
     arena: Arena,
-    worker: WorkerLink,
-    /// The worker, and who closes what it lets go of: that one ends when the worker has.
-    threads: Vec<JoinHandle<()>>,
+    workers: Workers,
     events: Receiver<Event>,
 }
 
-/// How the control side reaches the worker.
-struct WorkerLink {
-    commands: Sender<Command>,
-    waker: Arc<Waker>,
-    counters: Arc<WorkerCounters>,
-    core: Option<usize>,
-}
-
-impl WorkerLink {
-    fn tell(&self, command: Command) -> Result<(), Error> {
-        self.commands.send(command).map_err(|_| Error::Stopped)?;
-        self.waker.wake().map_err(|_| Error::Stopped)
-    }
-
-    /// Sends a command that carries a reply channel, and waits for the reply.
-    fn ask<T>(&self, command: impl FnOnce(Sender<T>) -> Command) -> Result<T, Error> {
-        let (reply, answer) = bounded(1);
-        self.tell(command(reply))?;
-        answer.recv().map_err(|_| Error::Stopped)
-    }
-}
-
 impl Switch {
-    /// Maps the memory and starts the worker.
+    /// Maps the memory and starts the workers.
     ///
     /// # Errors
-    /// When there is not enough memory, the core does not exist, or no thread can be started.
+    /// When there is not enough memory, a core does not exist, or no thread can be started.
     pub fn new(config: Config) -> io::Result<Switch> {
         let arena = Arena::new(config.frames, config.super_frames)?;
-        let mut worker = Worker::new(config.worker, &arena, config.stages)?;
-        let sleeper = Sleeper::new()?;
-        let (commands, mailbox) = unbounded();
-        let (reports, events) = unbounded();
-        let link =
-            WorkerLink { commands, waker: sleeper.waker(), counters: worker.counters().clone(), core: config.core };
-        let (pinned, outcome) = bounded(1);
-        let (graveyard, graves) = unbounded::<Vec<Box<dyn Queue>>>();
-        let closer =
-            std::thread::Builder::new().name("xdock-closer".into()).spawn(move || graves.into_iter().for_each(drop))?;
-        let lines = Lines { commands: mailbox, events: reports, graveyard };
-        let thread = std::thread::Builder::new().name("xdock-worker".into()).spawn(move || {
-            let pin = config.core.map_or(Ok(()), pin);
-            let ready = pin.is_ok();
-            let _ = pinned.send(pin);
-            if ready {
-                worker.run_loop(config.polling, sleeper, &lines);
-            }
-        })?;
-        outcome.recv().map_err(io::Error::other)??;
-        Ok(Switch { registry: Mutex::default(), arena, worker: link, threads: vec![thread, closer], events })
+        let (workers, events) = Workers::start(&config, &arena)?;
+        Ok(Switch { registry: Mutex::default(), arena, workers, events })
     }
 
     /// The frame memory: for channel ports.
@@ -181,18 +136,20 @@ impl Switch {
     /// # Errors
     /// When the switch has stopped.
     pub fn invalidate(&self) -> Result<(), Error> {
-        self.worker.tell(Command::Invalidate)
+        self.workers.tell_all(|| Command::Invalidate)
     }
 
     /// Adds a bridge domain; its member list is ignored.
     ///
     /// # Errors
-    /// When the name is taken, there is no memory for its forwarding database, or the switch has stopped.
+    /// When the name is taken, there is no memory for its forwarding databases, or the switch has stopped.
     pub fn add_domain(&self, domain: Domain) -> Result<(), Error> {
         let mut registry = self.registry();
-        let fdb = Fdb::new(&domain).map_err(Error::Memory)?;
+        let fdbs: io::Result<Vec<Fdb>> = self.workers.numbers().map(|_| Fdb::new(&domain)).collect();
         let id = registry.add_domain(domain)?;
-        self.worker.tell(Command::Prepare(id, Box::new(fdb)))?;
+        for (worker, fdb) in fdbs.map_err(Error::Memory)?.into_iter().enumerate() {
+            self.workers.tell(worker, Command::Prepare(id, Box::new(fdb)))?;
+        }
         self.publish(&registry)
     }
 
@@ -215,13 +172,37 @@ impl Switch {
         let name = port.name().to_owned();
         let domain = registry.domain_id(&membership.domain)?;
         registry.check_port_name(&name)?;
-        let (kind, caps) = (port.kind(), port.caps());
-        let queues = port.open(&self.arena, 1).map_err(|error| Error::Open(name.clone(), error))?;
+        let (kind, caps, workers) = (port.kind(), port.caps(), self.workers.count());
+        let queues = port.open(&self.arena, workers).map_err(|error| Error::Open(name.clone(), error))?;
+        let hands = deal(queues, registry.idlest(workers), workers);
+        let owners = self.workers.numbers().filter(|&worker| !hands[worker].is_empty()).collect();
         let view = PortView { domain: Some(domain), isolated: membership.isolated, storm: membership.storm };
-        let (id, counters) = registry.add_port(name.clone(), kind, caps.clone(), view)?;
-        let attachment = Attachment { port: id, name, queues, counters, caps };
-        self.worker.ask(|done| Command::Attach(attachment, registry.topology(), done))?;
+        let counters = hands.iter().map(|_| Arc::default()).collect();
+        let new = Registered { name, kind, caps, view, counters, up: Arc::default(), owners };
+        let id = registry.add_port(new)?;
+        self.attach(&registry, id, hands)?;
         Ok(id)
+    }
+
+    /// Opens a port at every worker, and then lets those serve it that have queues.
+    fn attach(&self, registry: &Registry, id: PortId, hands: Vec<Vec<Box<dyn Queue>>>) -> Result<(), Error> {
+        let Some(port) = registry.port(id) else { return Ok(()) };
+        // Those with queues first: the others take from them whether the link is up.
+        let mut hands: Vec<_> = hands.into_iter().enumerate().collect();
+        hands.sort_by_key(|(_, queues)| queues.is_empty());
+        for (worker, queues) in hands {
+            let attachment = Attachment {
+                port: id,
+                name: port.name.clone(),
+                queues,
+                via: port.owners.get(worker % port.owners.len().max(1)).copied().unwrap_or_default(),
+                counters: port.counters[worker].clone(),
+                up: port.up.clone(),
+                caps: port.caps.clone(),
+            };
+            self.workers.ask(worker, |done| Command::Attach(attachment, registry.topology(), done))?;
+        }
+        port.owners.iter().try_for_each(|&owner| self.workers.ask(owner, |done| Command::Serve(id, done)))
     }
 
     /// Closes and removes a port; returns when it is closed.
@@ -231,13 +212,19 @@ impl Switch {
     pub fn remove_port(&self, name: &str) -> Result<(), Error> {
         let mut registry = self.registry();
         let id = registry.port_id(name)?;
-        drop(self.worker.ask(|done| Command::Detach(id, done))?);
+        let owners = registry.port(id).map(|port| port.owners.clone()).unwrap_or_default();
+        // Those with queues last: they still send what the others have handed over.
+        let (first, last): (Vec<_>, Vec<_>) = self.workers.numbers().partition(|worker| !owners.contains(worker));
+        for worker in first.into_iter().chain(last) {
+            drop(self.workers.ask(worker, |done| Command::Detach(id, done))?);
+        }
         registry.remove_port(id);
         self.publish(&registry)
     }
 
+    /// Returns when every worker works by the registry's topology.
     fn publish(&self, registry: &Registry) -> Result<(), Error> {
-        self.worker.tell(Command::Publish(registry.topology()))
+        self.workers.ask_all(|done| Command::Publish(registry.topology(), done)).map(drop)
     }
 
     /// The registry is a plain value, sound after any panic.
@@ -246,21 +233,11 @@ impl Switch {
     }
 }
 
-impl Drop for Switch {
-    fn drop(&mut self) {
-        let _ = self.worker.tell(Command::Stop);
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
+/// Deals queues out to workers, one after another from `first` on.
+fn deal(queues: Vec<Box<dyn Queue>>, first: usize, workers: usize) -> Vec<Vec<Box<dyn Queue>>> {
+    let mut hands: Vec<Vec<Box<dyn Queue>>> = (0..workers).map(|_| Vec::new()).collect();
+    for (i, queue) in queues.into_iter().enumerate() {
+        hands[(first + i) % workers].push(queue);
     }
-}
-
-/// Pins the calling thread to one core.
-fn pin(core: usize) -> io::Result<()> {
-    if core >= CpuSet::MAX_CPU {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("core {core} does not exist")));
-    }
-    let mut set = CpuSet::new();
-    set.set(core);
-    sched_setaffinity(None, &set).map_err(|error| io::Error::new(error.kind(), format!("core {core}: {error}")))
+    hands
 }

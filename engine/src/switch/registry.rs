@@ -6,6 +6,7 @@ use crate::ports::Caps;
 use crate::stats::PortCounters;
 use crate::tables::topology::{Domain, DomainId, PortView, Topology};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// A port as the control side knows it.
 pub(super) struct Registered {
@@ -13,7 +14,25 @@ pub(super) struct Registered {
     pub kind: &'static str,
     pub caps: Caps,
     pub view: PortView,
-    pub counters: Arc<PortCounters>,
+    /// Of each worker.
+    pub counters: Vec<Arc<PortCounters>>,
+    pub up: Arc<AtomicBool>,
+    /// Workers that have queues of it.
+    pub owners: Vec<usize>,
+}
+
+impl Registered {
+    /// What all workers counted.
+    pub fn total(&self) -> PortCounters {
+        sum(self.counters.iter().map(|counters| &**counters))
+    }
+}
+
+/// The sum of counters.
+pub(super) fn sum<'a>(all: impl Iterator<Item = &'a PortCounters>) -> PortCounters {
+    let total = PortCounters::default();
+    all.for_each(|counters| total.absorb(counters));
+    total
 }
 
 /// All ports and domains by number.
@@ -73,28 +92,25 @@ impl Registry {
         Ok(())
     }
 
-    pub fn add_port(
-        &mut self,
-        name: String,
-        kind: &'static str,
-        caps: Caps,
-        view: PortView,
-    ) -> Result<(PortId, Arc<PortCounters>), Error> {
-        let counters = Arc::new(PortCounters::default());
-        let port = Registered { name, kind, caps, view, counters: counters.clone() };
-        let id = place(&mut self.ports, port).ok_or(Error::Full("port"))?;
-        Ok((PortId(id), counters))
+    pub fn add_port(&mut self, port: Registered) -> Result<PortId, Error> {
+        place(&mut self.ports, port).map(PortId).ok_or(Error::Full("port"))
     }
 
     pub fn remove_port(&mut self, id: PortId) {
         if let Some(removed) = self.ports.get_mut(id.index()).and_then(Option::take) {
-            self.gone.absorb(&removed.counters);
+            self.gone.absorb(&removed.total());
         }
+    }
+
+    /// The worker for the first queue of the next port: the one that is in fewest ports.
+    pub fn idlest(&self, workers: usize) -> usize {
+        let load = |worker: usize| self.ports().filter(|(_, port)| port.owners.contains(&worker)).count();
+        (0..workers).min_by_key(|&worker| load(worker)).unwrap_or_default()
     }
 
     /// The counters of every port that is, and of all that were.
     pub fn counters(&self) -> impl Iterator<Item = &PortCounters> {
-        let present = self.ports.iter().flatten().map(|port| &*port.counters);
+        let present = self.ports.iter().flatten().flat_map(|port| port.counters.iter().map(|counters| &**counters));
         present.chain(std::iter::once(&self.gone))
     }
 

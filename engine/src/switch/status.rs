@@ -1,19 +1,23 @@
 //! What a running switch shows: read from counters and by asking the worker for pages, without stopping anything.
 
+use super::registry::sum;
+use super::workers::Link;
 use super::{Error, Switch};
 use crate::drop::DropReason;
 use crate::flow::FlowKey;
 use crate::ports::Caps;
 use crate::program::Action;
 use crate::stats::PortCounters;
+use crate::table::FlowEntry;
+use crate::tables::fdb::FdbEntry;
+use crate::tables::topology::DomainId;
 use crate::wire::Mac;
 use crate::worker::Command;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// A port and its counters.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct PortStatus {
     /// Its name.
     pub name: String,
@@ -27,8 +31,8 @@ pub struct PortStatus {
     pub up: bool,
     /// What it can carry.
     pub caps: Caps,
-    /// Its counters, live.
-    pub counters: Arc<PortCounters>,
+    /// Its counters, the sum over all workers.
+    pub counters: PortCounters,
 }
 
 /// A domain.
@@ -135,9 +139,9 @@ impl Switch {
             kind: port.kind,
             domain: port.view.domain.and_then(domain),
             isolated: port.view.isolated,
-            up: port.counters.up.load(Relaxed),
+            up: port.up.load(Relaxed),
             caps: port.caps.clone(),
-            counters: port.counters.clone(),
+            counters: port.total(),
         });
         status.collect()
     }
@@ -164,19 +168,32 @@ impl Switch {
         let registry = self.registry();
         let mut all = Vec::new();
         for (id, domain) in registry.domains() {
+            let status = |(entry, age): (FdbEntry, u32)| FdbStatus {
+                domain: domain.name.clone(),
+                mac: entry.mac,
+                port: registry.port(entry.port).map_or_else(|| "-".into(), |p| p.name.clone()),
+                age: Duration::from_millis(age.into()),
+                fixed: entry.fixed,
+            };
+            all.extend(self.known(id)?.into_iter().map(status));
+        }
+        Ok(all)
+    }
+
+    /// What is known of a domain's addresses. Every worker knows all; the one that an address's frames come to has seen
+    /// it last.
+    fn known(&self, domain: DomainId) -> Result<Vec<(FdbEntry, u32)>, Error> {
+        let mut all: Vec<(FdbEntry, u32)> = Vec::new();
+        for worker in self.workers.numbers() {
             let mut cursor = Some(0);
             while let Some(from) = cursor {
-                let page = self.worker.ask(|reply| Command::ShowFdb(id, from, reply))?;
-                all.extend(page.entries.into_iter().map(|(entry, age)| FdbStatus {
-                    domain: domain.name.clone(),
-                    mac: entry.mac,
-                    port: registry.port(entry.port).map_or_else(|| "-".into(), |p| p.name.clone()),
-                    age: Duration::from_millis(age.into()),
-                    fixed: entry.fixed,
-                }));
+                let page = self.workers.ask(worker, |reply| Command::ShowFdb(domain, from, reply))?;
+                all.extend(page.entries);
                 cursor = page.next;
             }
         }
+        all.sort_by_key(|&(entry, age)| (entry.mac.0, age));
+        all.dedup_by_key(|(entry, _)| entry.mac);
         Ok(all)
     }
 
@@ -187,29 +204,36 @@ impl Switch {
     pub fn flows(&self) -> Result<Vec<FlowStatus>, Error> {
         let registry = self.registry();
         let mut all = Vec::new();
-        let mut cursor = Some(0);
-        while let Some(from) = cursor {
-            let page = self.worker.ask(|reply| Command::ShowFlows(from, reply))?;
-            all.extend(page.flows.into_iter().map(|(flow, idle)| FlowStatus {
-                worker: 0,
+        for worker in self.workers.numbers() {
+            let status = |(flow, idle): (FlowEntry, u32)| FlowStatus {
+                worker,
                 in_port: registry.port(flow.key.port).map_or_else(|| "-".into(), |p| p.name.clone()),
                 key: flow.key,
                 program: flow.program,
                 frames: flow.frames,
                 bytes: flow.bytes,
                 idle: Duration::from_millis(idle.into()),
-            }));
-            cursor = page.next;
+            };
+            let mut cursor = Some(0);
+            while let Some(from) = cursor {
+                let page = self.workers.ask(worker, |reply| Command::ShowFlows(from, reply))?;
+                all.extend(page.flows.into_iter().map(status));
+                cursor = page.next;
+            }
         }
         Ok(all)
     }
 
     /// All workers.
     pub fn workers(&self) -> Vec<WorkerStatus> {
-        let c = &self.worker.counters;
+        self.workers.all().iter().map(|link| self.worker(link)).collect()
+    }
+
+    fn worker(&self, link: &Link) -> WorkerStatus {
+        let c = &link.counters;
         let (busy, total, frames) = (c.busy_ticks.get(), c.total_ticks.get().max(1), c.frames.get());
-        vec![WorkerStatus {
-            core: self.worker.core,
+        WorkerStatus {
+            core: link.core,
             batches: c.batches.get(),
             frames,
             misses: c.misses.get(),
@@ -219,24 +243,29 @@ impl Switch {
             moves: c.moves.get(),
             pool_free: c.pool_free.get() + self.arena.free() as u64,
             pool_total: self.arena.total() as u64,
-        }]
+        }
     }
 
     /// Drops by reason, over all ports that are or were.
     pub fn drops(&self) -> Vec<(DropReason, u64)> {
-        let registry = self.registry();
-        let sum = |reason: DropReason| registry.counters().map(|counters| counters.drops[reason.index()].get()).sum();
-        DropReason::ALL.iter().map(|&reason| (reason, sum(reason))).collect()
+        let total = self.total();
+        DropReason::ALL.iter().map(|&reason| (reason, total.drops[reason.index()].get())).collect()
     }
 
     /// Frames in, out and between. Exact at rest; under load the counters are read one after another.
     pub fn conservation(&self) -> Conservation {
-        let registry = self.registry();
-        registry.counters().fold(Conservation::default(), |sum, c| Conservation {
-            received: sum.received + c.rx_frames.get(),
-            generated: sum.generated + c.generated.get(),
-            sent: sum.sent + c.tx_frames.get(),
-            dropped: sum.dropped + c.dropped(),
-        })
+        let total = self.total();
+        Conservation {
+            received: total.rx_frames.get(),
+            generated: total.generated.get(),
+            sent: total.tx_frames.get(),
+            dropped: total.dropped(),
+        }
+    }
+
+    /// What was counted anywhere, by any worker.
+    fn total(&self) -> PortCounters {
+        let strays = self.workers.all().iter().map(|link| &*link.strays);
+        sum(self.registry().counters().chain(strays))
     }
 }

@@ -31,6 +31,8 @@ const NIL: u32 = u32::MAX;
 pub enum Learned {
     /// On this port already.
     Known,
+    /// On this port already; the other workers have not heard of it for a quarter of the ageing time.
+    Again,
     /// Not known before.
     New,
     /// Not known before, and another entry had to go.
@@ -45,6 +47,8 @@ pub enum Learned {
     Fixed,
     /// Not known, and every entry is fixed: it stays unknown.
     Full,
+    /// News that the other workers cannot hear now: not learned, the next frame tries again.
+    Deferred,
 }
 
 #[derive(Clone, Copy, FromZeros)]
@@ -53,6 +57,8 @@ struct Slot {
     prev: u32,
     next: u32,
     seen: Millis,
+    /// When the workers last told each other.
+    told: Millis,
     port: PortId,
     fixed: bool,
 }
@@ -97,7 +103,7 @@ impl Fdb {
     /// An empty table with a domain's limits.
     ///
     /// # Errors
-    /// When there is no memory for it: about 40 bytes an entry.
+    /// When there is no memory for it: about 50 bytes an entry.
     pub fn new(domain: &Domain) -> io::Result<Fdb> {
         let max = domain.fdb_max.clamp(1, NIL as usize / 4);
         Ok(Fdb {
@@ -146,7 +152,26 @@ impl Fdb {
             return self.relocate(slot, port, now);
         }
         self.touch(slot, now);
-        Learned::Known
+        if self.telling_is_due(slot, now) { Learned::Again } else { Learned::Known }
+    }
+
+    /// Takes over what another worker saw, unless this one saw the address elsewhere after that: then that is the news.
+    pub(super) fn hear(&mut self, mac: Mac, port: PortId, seen: Millis) -> Result<Learned, (PortId, Millis)> {
+        let key = mac.to_u64();
+        if let Some(slot) = self.find(key, self.hasher.hash_one(key)) {
+            let known = &mut self.slots[slot as usize];
+            // Both may have seen it in the same millisecond: then the port decides, everywhere alike.
+            let later = (seen.since(known.seen) as i32, port) > (0, known.port);
+            if known.port != port && !later {
+                return Err((known.port, known.seen));
+            }
+            if known.port == port {
+                known.told = seen;
+                self.refresh(mac, port, seen);
+                return Ok(Learned::Known);
+            }
+        }
+        Ok(self.learn(mac, port, seen))
     }
 
     /// Sets an address to a port for good.
@@ -158,14 +183,17 @@ impl Fdb {
         self.insert((key, hash), port, now, true)
     }
 
-    /// Carries a sighting over that the fast path stamped, if the address is still on that port.
-    pub fn refresh(&mut self, mac: Mac, port: PortId, seen: Millis) {
+    /// Carries a sighting over that the fast path stamped, if the address is still on that port; true when the other
+    /// workers should hear of it.
+    pub fn refresh(&mut self, mac: Mac, port: PortId, seen: Millis) -> bool {
         let key = mac.to_u64();
-        let Some(slot) = self.find(key, self.hasher.hash_one(key)) else { return };
+        let Some(slot) = self.find(key, self.hasher.hash_one(key)) else { return false };
         let known = self.slots[slot as usize];
-        if known.port == port && (seen.since(known.seen) as i32) > 0 {
-            self.touch(slot, seen);
+        if known.port != port || (seen.since(known.seen) as i32) <= 0 {
+            return false;
         }
+        self.touch(slot, seen);
+        self.telling_is_due(slot, seen)
     }
 
     /// Forgets what was not seen for the ageing time; says how many.
@@ -212,7 +240,7 @@ impl Fdb {
         }
         let slot = self.free.pop().unwrap_or(self.used as u32);
         self.used = self.used.max(slot as usize + 1);
-        self.slots[slot as usize] = Slot { mac: key, prev: NIL, next: NIL, seen: now, port, fixed };
+        self.slots[slot as usize] = Slot { mac: key, prev: NIL, next: NIL, seen: now, told: now, port, fixed };
         self.index.insert(hash, slot);
         self.len += 1;
         if !fixed {
@@ -238,7 +266,7 @@ impl Fdb {
     fn rehome(&mut self, slot: u32, port: PortId, now: Millis, learned: Learned) -> Learned {
         self.unlink(slot);
         let entry = &mut self.slots[slot as usize];
-        (entry.port, entry.seen) = (port, now);
+        (entry.port, entry.seen, entry.told) = (port, now, now);
         self.append(slot);
         learned
     }
@@ -279,6 +307,15 @@ impl Fdb {
             self.unlink(slot);
             self.append(slot);
         }
+    }
+
+    /// Whether the others would soon forget an address that this worker still sees. Asking counts as telling.
+    #[inline]
+    fn telling_is_due(&mut self, slot: u32, now: Millis) -> bool {
+        let entry = &mut self.slots[slot as usize];
+        let due = now.since(entry.told) > self.ageing_ms / 4 && !entry.fixed;
+        entry.told = if due { now } else { entry.told };
+        due
     }
 
     fn append(&mut self, slot: u32) {

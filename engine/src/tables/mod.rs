@@ -2,6 +2,7 @@
 
 pub mod fdb;
 mod flap;
+pub mod gossip;
 mod index;
 pub mod storm;
 pub mod topology;
@@ -10,6 +11,7 @@ use crate::clock::Millis;
 use crate::flow::{FlowKey, PortId};
 use crate::wire::Mac;
 use fdb::{Fdb, Learned};
+use gossip::{Gossip, Sighting};
 use std::io;
 use std::sync::Arc;
 use topology::{DomainId, Topology};
@@ -18,6 +20,8 @@ use topology::{DomainId, Topology};
 pub struct Tables {
     /// The configuration, immutable: a new one replaces it whole.
     pub topology: Arc<Topology>,
+    /// What the other workers are to hear.
+    pub gossip: Gossip,
     fdbs: Vec<Option<Fdb>>,
     up: Vec<bool>,
     epoch: u32,
@@ -27,7 +31,14 @@ pub struct Tables {
 impl Tables {
     /// Empty tables over an empty topology.
     pub fn new() -> Tables {
-        Tables { topology: Arc::default(), fdbs: Vec::new(), up: Vec::new(), epoch: 1, moves: 0 }
+        Tables {
+            topology: Arc::default(),
+            gossip: Gossip::default(),
+            fdbs: Vec::new(),
+            up: Vec::new(),
+            epoch: 1,
+            moves: 0,
+        }
     }
 
     /// Decisions made under another epoch are void. Never 0.
@@ -62,9 +73,19 @@ impl Tables {
             }
         }
         self.up.resize(topology.ports.len(), true);
-        self.topology = topology;
+        let before = std::mem::replace(&mut self.topology, topology);
+        self.forget_removed(&before);
         self.invalidate();
         made
+    }
+
+    /// Forgets what was learned on ports that are no more: their numbers are used again.
+    fn forget_removed(&mut self, before: &Topology) {
+        for port in (0..=u16::MAX).map(PortId).take(before.ports.len()) {
+            if before.port(port).is_some() && self.topology.port(port).is_none() {
+                self.flush_port(port);
+            }
+        }
     }
 
     /// Brings the forwarding database of a domain that the next topology has, made elsewhere so that frames need not wait
@@ -133,24 +154,48 @@ impl Tables {
     /// cached decisions; a new address does not, because frames to it were flooded and floods are not cached.
     #[inline]
     pub fn learn(&mut self, domain: DomainId, mac: Mac, port: PortId, now: Millis) -> Learned {
+        let may_tell = self.gossip.has_room();
         let Some(fdb) = self.fdb_mut(domain) else { return Learned::Known };
-        let learned = fdb.learn(mac, port, now);
-        match learned {
-            Learned::Known | Learned::New | Learned::Refused | Learned::Fixed | Learned::Full => {}
-            Learned::Moved => {
-                self.moves += 1;
-                self.invalidate();
-            }
-            Learned::Evicted | Learned::Pinned => self.invalidate(),
+        if !may_tell && fdb.lookup(mac) != Some(port) {
+            return Learned::Deferred;
         }
+        let learned = fdb.learn(mac, port, now);
+        // An address that was pinned is not where it was seen.
+        let port = if learned == Learned::Pinned { fdb.lookup(mac).unwrap_or(port) } else { port };
+        self.void_after(learned);
+        if !matches!(learned, Learned::Known | Learned::Refused | Learned::Fixed | Learned::Full) {
+            self.gossip.tell(Sighting { domain, mac, port, seen: now });
+        }
+        self.moves += u64::from(learned == Learned::Moved);
         learned
+    }
+
+    /// Takes over what another worker saw.
+    pub fn hear(&mut self, sighting: Sighting) {
+        let Sighting { domain, mac, port, seen } = sighting;
+        if self.topology.domain_of(port) != Some(domain) {
+            return;
+        }
+        match self.fdb_mut(domain).map(|fdb| fdb.hear(mac, port, seen)) {
+            Some(Ok(learned)) => self.void_after(learned),
+            Some(Err((port, seen))) => self.gossip.tell(Sighting { port, seen, ..sighting }),
+            None => {}
+        }
+    }
+
+    /// Voids cached decisions where learning made some wrong.
+    #[inline]
+    fn void_after(&mut self, learned: Learned) {
+        if matches!(learned, Learned::Moved | Learned::Evicted | Learned::Pinned) {
+            self.invalidate();
+        }
     }
 
     /// Carries over that a cached flow's source was seen.
     pub fn refresh(&mut self, port: PortId, mac: Mac, seen: Millis) {
         let Some(domain) = self.topology.domain_of(port) else { return };
-        if let Some(fdb) = self.fdb_mut(domain) {
-            fdb.refresh(mac, port, seen);
+        if self.fdb_mut(domain).is_some_and(|fdb| fdb.refresh(mac, port, seen)) {
+            self.gossip.tell(Sighting { domain, mac, port, seen });
         }
     }
 

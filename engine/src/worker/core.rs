@@ -1,6 +1,7 @@
 //! What frames run through: ports, memory, cache, stages and tables, all of one worker.
 
 use super::WorkerConfig;
+use super::peers::{BURST, FRAMES};
 use super::ports::{Outlet, Ports};
 use crate::clock::Millis;
 use crate::drop::DropReason;
@@ -14,7 +15,6 @@ use crate::table::{FlowTable, SlotId};
 use crate::tables::Tables;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 pub(super) struct Core {
     pub ports: Ports,
@@ -32,7 +32,7 @@ impl Core {
         let pipeline = Pipeline::new(stages);
         Ok(Core {
             ports: Ports::new(config.batch.max(1)),
-            pool: arena.worker_pool(),
+            pool: arena.worker_pool(config.workers),
             table: FlowTable::new(config.flows, pipeline.depth())?,
             pipeline,
             tables: Tables::new(),
@@ -42,12 +42,54 @@ impl Core {
         })
     }
 
-    /// Notes whether a port's link is up: for those who look at the port, and for those who send to it.
-    pub fn set_link(&mut self, port: PortId, up: bool) {
-        if let Some(counters) = self.ports.counters(port) {
-            counters.up.store(up, Relaxed);
+    /// Hears what other workers learned. Due after frames were received and before they are looked up: whoever answers
+    /// a frame then finds its sender's address known.
+    #[inline]
+    pub fn hear(&mut self) {
+        if let Some(room) = self.ports.peers.room() {
+            self.tables.gossip.open(room);
+            while let Some(sighting) = self.ports.peers.hear() {
+                self.tables.hear(sighting);
+            }
         }
-        self.tables.set_up(port, up);
+    }
+
+    /// Tells the other workers what this one learned. Due before the frames leave that taught it.
+    #[inline]
+    pub fn tell(&mut self) {
+        if !self.tables.gossip.news().is_empty() {
+            self.ports.peers.tell(self.tables.gossip.news());
+            self.tables.gossip.clear();
+        }
+    }
+
+    /// Sends what other workers handed over; says how many frames.
+    #[inline]
+    pub fn deliver(&mut self) -> usize {
+        let mut frames = 0;
+        while let Some((port, frame)) = self.ports.peers.handed_over(frames) {
+            Outlet::handed_over(&mut self.ports).output(port, frame, &mut self.pool);
+            frames += 1;
+        }
+        if frames > 0 {
+            self.flush();
+        }
+        frames
+    }
+
+    /// Deals with all that other workers have sent until now.
+    pub fn catch_up(&mut self) {
+        self.hear();
+        let bursts = (0..=FRAMES / BURST).take_while(|_| self.deliver() > 0);
+        bursts.for_each(drop);
+    }
+
+    /// Frees what other workers handed over and nobody will send.
+    pub fn abandon_deliveries(&mut self) {
+        while let Some((_, frame)) = self.ports.peers.handed_over(0) {
+            self.ports.strays.count_drop(DropReason::PortDown);
+            self.pool.free(frame);
+        }
     }
 
     #[inline]
@@ -57,6 +99,7 @@ impl Core {
 
     #[inline]
     pub fn flush(&mut self) {
+        self.tell();
         self.ports.flush(&mut self.pool);
     }
 

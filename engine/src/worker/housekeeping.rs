@@ -60,16 +60,11 @@ impl Worker {
 
     /// Asks every port whether its link is up, and forgets what was learned on those that are not.
     pub fn check_links(&mut self) {
-        for i in 0..self.core.ports.queue_count() {
-            if let Some((port, 0)) = self.core.ports.queue_at(i) {
-                self.check_link(port);
+        for port in (0..=u16::MAX).map(PortId).take(self.core.ports.slot_count()) {
+            if let Some(up) = self.core.ports.check_link(port) {
+                self.core.tables.set_up(port, up);
             }
         }
-    }
-
-    fn check_link(&mut self, port: PortId) {
-        let up = self.core.ports.queues_mut(port).iter_mut().all(|queue| queue.is_up());
-        self.core.set_link(port, up);
     }
 
     fn publish_gauges(&self) {

@@ -80,11 +80,10 @@ impl Sleeper {
 impl Worker {
     /// Works until told to stop.
     pub fn run_loop(&mut self, polling: Polling, mut sleeper: Sleeper, lines: &Lines) {
-        let begin = Instant::now();
-        let (mut last_frame, mut last_ticks) = (begin, ticks());
+        let (mut last_frame, mut last_ticks) = (Instant::now(), ticks());
         while self.obey(&lines.commands, &mut sleeper) {
             let now = Instant::now();
-            let frames = self.poll(Millis::between(begin, now));
+            let frames = self.poll(Millis::between(lines.began, now));
             self.bury(lines, &mut sleeper);
             self.housekeeping(self.core.now);
             last_ticks = self.account(frames, last_ticks);
@@ -126,5 +125,10 @@ impl Worker {
     fn shut_down(&mut self) {
         let ids: Vec<PortId> = self.core.ports.ids().collect();
         ids.into_iter().for_each(|port| _ = self.detach(port));
+    }
+
+    /// Frees what others handed over when this worker had ended already: call it when all have.
+    pub fn retire(mut self) {
+        self.core.abandon_deliveries();
     }
 }

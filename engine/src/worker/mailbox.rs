@@ -9,6 +9,7 @@ use crate::tables::topology::{DomainId, Topology};
 use crossbeam::channel::{Receiver, Sender};
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A page of a forwarding database.
 #[derive(Debug, Default)]
@@ -30,14 +31,16 @@ pub struct FlowPage {
 
 /// What a worker can be told. Each takes a few microseconds, so that frames hardly notice.
 pub enum Command {
-    /// Open a port that this topology has, and say so.
+    /// Open a port that this topology has for what leaves by it, and say so.
     Attach(Attachment, Arc<Topology>, Sender<()>),
+    /// Take what comes in by a port, now that every worker has opened it, and say so.
+    Serve(PortId, Sender<()>),
     /// Let go of a port, and give back its queues: closing them may take the kernel long.
     Detach(PortId, Sender<Vec<Box<dyn Queue>>>),
     /// The forwarding database of a domain that the next topology has.
     Prepare(DomainId, Box<Fdb>),
-    /// Work by this topology from now on.
-    Publish(Arc<Topology>),
+    /// Work by this topology from now on, and say so.
+    Publish(Arc<Topology>, Sender<()>),
     /// Void every cached decision: state that a stage keeps has changed.
     Invalidate,
     /// Show part of a forwarding database, from a position on.
@@ -62,6 +65,8 @@ pub enum Event {
 
 /// What ties a worker to its control side.
 pub struct Lines {
+    /// When the switch began: the workers' common clock.
+    pub began: Instant,
     /// What it is told.
     pub commands: Receiver<Command>,
     /// What it reports.
@@ -74,21 +79,30 @@ pub struct Lines {
 const PAGE: usize = 512;
 
 impl Worker {
-    /// Carries out what waits in `commands`; false when it is time to stop.
+    /// Carries out what waits in `commands`; false when it is time to stop. What the other workers sent before a command
+    /// was given is dealt with before it is carried out: nothing of a port that is removed outlives it.
     pub fn obey(&mut self, commands: &Receiver<Command>, sleeper: &mut super::Sleeper) -> bool {
         while !commands.is_empty() {
             let Ok(command) = commands.try_recv() else { break };
+            self.core.catch_up();
             match command {
                 Command::Stop => return false,
                 Command::Attach(port, topology, done) => {
                     self.publish(topology);
-                    sleeper.watch(port.port, &port.queues);
-                    self.attach(port);
+                    self.open(port);
+                    let _ = done.send(());
+                }
+                Command::Serve(port, done) => {
+                    sleeper.watch(port, self.core.ports.queues_mut(port));
+                    self.core.ports.serve(port);
                     let _ = done.send(());
                 }
                 Command::Detach(port, done) => drop(done.send(self.release(port, sleeper).unwrap_or_default().1)),
                 Command::Prepare(domain, fdb) => self.core.tables.prepare(domain, *fdb),
-                Command::Publish(topology) => self.publish(topology),
+                Command::Publish(topology, done) => {
+                    self.publish(topology);
+                    let _ = done.send(());
+                }
                 Command::Invalidate => self.core.tables.invalidate(),
                 Command::ShowFdb(domain, cursor, reply) => drop(reply.send(self.fdb_page(domain, cursor))),
                 Command::ShowFlows(cursor, reply) => drop(reply.send(self.flow_page(cursor))),

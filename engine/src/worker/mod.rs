@@ -20,10 +20,13 @@ mod core;
 mod housekeeping;
 mod idle;
 mod mailbox;
+mod peers;
 mod ports;
 
 pub use idle::{Polling, Sleeper};
 pub use mailbox::{Command, Event, FdbPage, FlowPage, Lines};
+pub(crate) use peers::Door;
+pub use peers::Peers;
 pub use ports::Attachment;
 
 use crate::clock::{Millis, ticks};
@@ -33,13 +36,14 @@ use crate::frame::{Arena, Batch};
 use crate::parse::{layer2, parse};
 use crate::ports::Queue;
 use crate::stages::Stage;
-use crate::stats::WorkerCounters;
+use crate::stats::{PortCounters, WorkerCounters};
 use crate::table::{KeyHasher, SlotId};
 use crate::tables::Tables;
 use core::Core;
 use housekeeping::Sweep;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Sizes of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,11 +54,13 @@ pub struct WorkerConfig {
     pub flows: usize,
     /// False compiles every frame anew: to prove that the cache changes nothing.
     pub cache: bool,
+    /// Workers that share the frames.
+    pub workers: usize,
 }
 
 impl Default for WorkerConfig {
     fn default() -> WorkerConfig {
-        WorkerConfig { batch: 64, flows: 65_536, cache: true }
+        WorkerConfig { batch: 64, flows: 65_536, cache: true, workers: 1 }
     }
 }
 
@@ -112,25 +118,46 @@ impl Worker {
         &self.core.counters
     }
 
+    /// Frames that counted at no port: handed over by another worker for a port that had gone.
+    pub fn strays(&self) -> &Arc<PortCounters> {
+        &self.core.ports.strays
+    }
+
     /// What this worker knows.
     pub fn tables(&mut self) -> &mut Tables {
         &mut self.core.tables
     }
 
-    /// Opens a port.
+    /// Makes this worker one of several.
+    pub fn join(&mut self, peers: Peers) {
+        self.core.ports.peers = peers;
+    }
+
+    /// Opens a port and serves it.
     pub fn attach(&mut self, port: Attachment) {
         let id = port.port;
+        self.open(port);
+        self.core.ports.serve(id);
+    }
+
+    /// Opens a port for what leaves by it. It is served when the other workers have opened it too: what comes in may
+    /// have to leave by any of them.
+    fn open(&mut self, port: Attachment) {
+        let (id, up) = (port.port, port.up.clone());
+        if !port.queues.is_empty() {
+            up.store(true, Relaxed);
+        }
         self.core.ports.attach(port);
-        self.core.set_link(id, true);
+        self.core.tables.set_up(id, up.load(Relaxed));
     }
 
     /// Lets go of a port and forgets what was learned on it; gives back its name and queues, `None` when it is not open.
     pub fn detach(&mut self, port: PortId) -> Option<(String, Vec<Box<dyn Queue>>)> {
-        self.core.set_link(port, false);
+        self.core.tables.set_up(port, false);
         self.core.ports.detach(port, &mut self.core.pool)
     }
 
-    /// One round over all queues at time `now`; says how many frames came.
+    /// One round over all queues at time `now`; says how many frames came, from ports and from other workers.
     pub fn poll(&mut self, now: Millis) -> usize {
         self.round(now, &mut ())
     }
@@ -143,6 +170,8 @@ impl Worker {
     #[inline(always)]
     fn round(&mut self, now: Millis, watch: &mut impl Laps) -> usize {
         self.core.now = now;
+        self.core.tell();
+        let mut work = self.core.deliver();
         let mut frames = 0;
         for i in 0..self.core.ports.queue_count() {
             let Some(queue) = self.core.ports.queue_at(i) else { break };
@@ -152,6 +181,7 @@ impl Worker {
                 continue;
             }
             frames += self.rx.len();
+            self.core.hear();
             watch.lap(|spent| &mut spent.receive);
             self.classify(queue.0);
             watch.lap(|spent| &mut spent.classify);
@@ -163,7 +193,8 @@ impl Worker {
             watch.lap(|spent| &mut spent.flush);
         }
         self.core.counters.frames.add(frames as u64);
-        frames
+        work += frames;
+        work
     }
 
     /// Frames to keys and hashes; frames that are no frames leave the batch.

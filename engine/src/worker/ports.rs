@@ -1,5 +1,7 @@
-//! The ports a worker has open: their queues, and the frames on their way out.
+//! The ports as a worker has them: its own queues, and the frames on their way out. Of a port without a queue here it
+//! knows the worker that has one, and hands frames over.
 
+use super::peers::Peers;
 use crate::drop::DropReason;
 use crate::execute::Egress;
 use crate::flow::PortId;
@@ -9,6 +11,7 @@ use crate::stats::PortCounters;
 use crate::wire::ethernet::{HEADER_LEN, VLAN_TAG_LEN};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// A port as it is handed to a worker.
 pub struct Attachment {
@@ -18,8 +21,12 @@ pub struct Attachment {
     pub name: String,
     /// Its queues; this worker alone uses them. The first also transmits.
     pub queues: Vec<Box<dyn Queue>>,
-    /// Where to count.
+    /// The number of the worker that transmits where this one has no queue.
+    pub via: usize,
+    /// Where this worker counts; nobody else does.
     pub counters: Arc<PortCounters>,
+    /// Whether frames can pass: told by the workers that have queues to all.
+    pub up: Arc<AtomicBool>,
     /// What it can carry.
     pub caps: Caps,
 }
@@ -27,39 +34,63 @@ pub struct Attachment {
 struct Slot {
     name: String,
     queues: Vec<Box<dyn Queue>>,
+    via: usize,
     out: Batch,
     longest: usize,
     counters: Arc<PortCounters>,
+    up: Arc<AtomicBool>,
 }
 
 /// Ports by number.
 pub(super) struct Ports {
     slots: Vec<Option<Slot>>,
-    /// Every open queue: port and position.
+    /// Every queue that is served: port and position.
     queues: Vec<(PortId, usize)>,
     /// Ports with frames to flush.
     dirty: Vec<PortId>,
     /// Ports that failed since they were last asked for.
     failed: Vec<(PortId, io::Error)>,
     batch: usize,
+    /// The way to the other workers.
+    pub peers: Peers,
+    /// Where frames count that were handed over for a port that is gone.
+    pub strays: Arc<PortCounters>,
 }
+
+/// What no port is called: the ingress of frames that another worker handed over.
+const ELSEWHERE: PortId = PortId(u16::MAX);
 
 impl Ports {
     pub fn new(batch: usize) -> Ports {
-        Ports { slots: Vec::new(), queues: Vec::new(), dirty: Vec::new(), failed: Vec::new(), batch }
+        Ports {
+            slots: Vec::new(),
+            queues: Vec::new(),
+            dirty: Vec::new(),
+            failed: Vec::new(),
+            batch,
+            peers: Peers::default(),
+            strays: Arc::default(),
+        }
     }
 
+    /// Opens a port for what leaves by it.
     pub fn attach(&mut self, new: Attachment) {
         let index = new.port.index();
         if self.slots.len() <= index {
             self.slots.resize_with(index + 1, || None);
         }
-        self.queues.extend((0..new.queues.len()).map(|queue| (new.port, queue)));
         // What Linux lets a bridge forward (`is_skb_forwardable`): the MTU, the header, and one VLAN tag.
         let longest = usize::from(new.caps.mtu) + HEADER_LEN + VLAN_TAG_LEN;
         let out = Batch::new(self.batch);
-        self.slots[index] = Some(Slot { name: new.name, queues: new.queues, out, longest, counters: new.counters });
+        let Attachment { name, queues, via, counters, up, .. } = new;
+        self.slots[index] = Some(Slot { name, queues, via, out, longest, counters, up });
         self.dirty.reserve(self.slots.len());
+    }
+
+    /// Takes what comes in by a port from now on.
+    pub fn serve(&mut self, port: PortId) {
+        let queues = self.queues_mut(port).len();
+        self.queues.extend((0..queues).map(|queue| (port, queue)));
     }
 
     /// Closes a port: its frames come back to the pool, those on their way out dropped by name.
@@ -67,6 +98,9 @@ impl Ports {
         let mut slot = self.slots.get_mut(port.index())?.take()?;
         self.queues.retain(|&(p, _)| p != port);
         self.dirty.retain(|&p| p != port);
+        if !slot.queues.is_empty() {
+            slot.up.store(false, Relaxed);
+        }
         let mut io = Io { pool, count: &slot.counters };
         slot.out.drain().for_each(|frame| io.discard(frame, DropReason::PortDown));
         Some((slot.name, slot.queues))
@@ -83,9 +117,25 @@ impl Ports {
         self.queues.get(i).copied()
     }
 
-    /// Ports that are open.
+    /// Numbers below which all ports lie.
+    pub fn slot_count(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Ports that are open, here or at another worker.
     pub fn ids(&self) -> impl Iterator<Item = PortId> + '_ {
-        self.queues.iter().filter(|&&(_, queue)| queue == 0).map(|&(port, _)| port)
+        (0..=u16::MAX).zip(&self.slots).filter(|(_, slot)| slot.is_some()).map(|(id, _)| PortId(id))
+    }
+
+    /// Whether frames can pass a port: asked of its queues where they are ours, and told to all; `None` when it is not open.
+    pub fn check_link(&mut self, port: PortId) -> Option<bool> {
+        let slot = self.slot(port)?;
+        if slot.queues.is_empty() {
+            return Some(slot.up.load(Relaxed));
+        }
+        let up = slot.queues.iter_mut().all(|queue| queue.is_up());
+        slot.up.store(up, Relaxed);
+        Some(up)
     }
 
     /// The queues of a port.
@@ -96,7 +146,7 @@ impl Ports {
     /// Prepares every queue for a sleep; true when frames wait after all.
     pub fn arm(&mut self) -> bool {
         let mut queues = self.slots.iter_mut().flatten().flat_map(|slot| &mut slot.queues);
-        queues.any(|queue| queue.arm())
+        queues.any(|queue| queue.arm()) || self.peers.arm()
     }
 
     /// Fills `batch` from one queue and counts what came.
@@ -141,7 +191,9 @@ impl Ports {
     fn flush_port(&mut self, port: PortId, pool: &mut Pool) {
         let Some(slot) = self.slots[port.index()].as_mut() else { return };
         let mut io = Io { pool, count: &slot.counters };
-        let Some(queue) = slot.queues.first_mut() else { return };
+        let Some(queue) = slot.queues.first_mut() else {
+            return self.peers.hand_over(slot.via, port, &mut slot.out, &mut io);
+        };
         if let Err(error) = queue.transmit(&mut io, &mut slot.out) {
             self.failed.push((port, error));
         }
@@ -173,12 +225,15 @@ pub(super) struct Outlet<'a> {
     pub ingress: PortId,
 }
 
-impl Outlet<'_> {
+impl<'a> Outlet<'a> {
+    /// For frames that another worker handed over: it has counted them.
+    pub fn handed_over(ports: &'a mut Ports) -> Outlet<'a> {
+        Outlet { ports, ingress: ELSEWHERE }
+    }
+
     /// Counts at the ingress port.
     fn count(&self, count: impl FnOnce(&PortCounters)) {
-        if let Some(counters) = self.ports.counters(self.ingress) {
-            count(counters);
-        }
+        count(self.ports.counters(self.ingress).unwrap_or(&self.ports.strays));
     }
 
     /// Counts at the port that a frame cannot leave by; at the ingress where that port is gone.

@@ -118,6 +118,8 @@ pub struct Rig {
     pub worker: Worker,
     pub arena: Arena,
     pub counters: Vec<Arc<PortCounters>>,
+    /// Whether the worker takes each port's link for up.
+    pub up: Vec<Arc<AtomicBool>>,
     topology: Topology,
     ends: Vec<Option<ChannelEnd>>,
     links: Vec<Arc<AtomicBool>>,
@@ -145,6 +147,7 @@ impl Rig {
             worker,
             arena,
             counters: (0..ports).map(|_| Arc::default()).collect(),
+            up: (0..ports).map(|_| Arc::default()).collect(),
             topology: setup.topology,
             ends: (0..ports).map(|_| None).collect(),
             links: (0..ports).map(|_| Arc::new(AtomicBool::new(true))).collect(),
@@ -176,7 +179,8 @@ impl Rig {
         let queues = Box::new(channel).open(&self.arena, 1).unwrap();
         let link = |queue| Box::new(Link { queue, up: up.clone() }) as Box<dyn Queue>;
         let (queues, counters) = (queues.into_iter().map(link).collect(), self.counters[port].clone());
-        self.worker.attach(Attachment { port: PortId(port as u16), name: port.to_string(), queues, counters, caps });
+        let (id, name, up) = (PortId(port as u16), port.to_string(), self.up[port].clone());
+        self.worker.attach(Attachment { port: id, name, queues, via: 0, counters, up, caps });
         self.ends[port] = Some(end);
     }
 

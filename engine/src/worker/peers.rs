@@ -1,0 +1,163 @@
+//! How the workers of one switch reach each other.
+//!
+//! # Theory of operation
+//!
+//! Between any two workers lie four single-producer single-consumer rings, two each way: one for *frames* that leave by
+//! a port of which only the other has a queue, one for *sightings* of addresses.
+//!
+//! * A worker takes handed-over frames at the top of a round and puts them into the egress batches of its own ports:
+//!   they were decided where they came in. All frames from one worker to one port go the same way, so they keep their order.
+//! * Sightings are told before the frames that taught them leave, and heard after frames were received and before they
+//!   are looked up. So whoever answers a frame finds its sender's address known, whichever worker the answer comes to.
+//! * A full ring of frames drops them by name, as a port does. A full ring of sightings puts learning off
+//!   ([`crate::tables::gossip`]).
+//!
+//! Nothing else is shared between workers, but for the depot of free frames.
+
+use crate::bell::Bell;
+use crate::drop::DropReason;
+use crate::flow::PortId;
+use crate::frame::{Batch, Frame};
+use crate::ports::Io;
+use crate::tables::gossip::Sighting;
+use mio::Waker;
+use rtrb::{Consumer, Producer, RingBuffer};
+use std::sync::Arc;
+
+/// Frames on their way between two workers.
+pub(super) const FRAMES: usize = 1024;
+/// Sightings on their way between two workers.
+const SIGHTINGS: usize = 1024;
+/// Frames taken from each other worker in one round, on average.
+pub(super) const BURST: usize = 64;
+
+/// How a sleeping worker is woken.
+pub(crate) struct Door {
+    bell: Bell,
+    waker: Option<Arc<Waker>>,
+}
+
+impl Door {
+    /// A door with a waker; without one the worker is polled by hand.
+    pub fn new(waker: Option<Arc<Waker>>) -> Arc<Door> {
+        Arc::new(Door { bell: Bell::new(), waker })
+    }
+
+    fn ring(&self) {
+        if self.bell.ring() {
+            // Fails only when the counter behind it is full, and then the worker is awake by it.
+            let _ = self.waker.as_ref().map(|waker| waker.wake());
+        }
+    }
+}
+
+/// The ends of the rings to and from one other worker.
+struct Link {
+    door: Arc<Door>,
+    frames_out: Producer<(PortId, Frame)>,
+    frames_in: Consumer<(PortId, Frame)>,
+    sightings_out: Producer<Sighting>,
+    sightings_in: Consumer<Sighting>,
+}
+
+/// One worker's way to all others. The default is a worker alone.
+#[derive(Default)]
+pub struct Peers {
+    own: Option<Arc<Door>>,
+    /// By worker number; nothing at its own.
+    links: Vec<Option<Link>>,
+}
+
+impl Peers {
+    /// The ways of `workers` workers that are polled by hand, in order of their numbers.
+    pub fn mesh(workers: usize) -> Vec<Peers> {
+        Peers::between((0..workers).map(|_| Door::new(None)).collect())
+    }
+
+    /// The ways of the workers behind `doors`.
+    pub(crate) fn between(doors: Vec<Arc<Door>>) -> Vec<Peers> {
+        let alone = |door: &Arc<Door>| Peers { own: Some(door.clone()), links: doors.iter().map(|_| None).collect() };
+        let mut all: Vec<Peers> = doors.iter().map(alone).collect();
+        for a in 0..doors.len() {
+            for b in 0..a {
+                let (from_a, from_b) = link(&doors[a], &doors[b]);
+                (all[a].links[b], all[b].links[a]) = (Some(from_a), Some(from_b));
+            }
+        }
+        all
+    }
+
+    /// How many sightings every other worker can take now; `None` for a worker alone.
+    pub fn room(&self) -> Option<usize> {
+        self.links.iter().flatten().map(|link| link.sightings_out.slots()).min()
+    }
+
+    /// Tells all others. They hear it with their next frame, so a sleeping one is woken only before its ring overflows.
+    pub fn tell(&mut self, news: &[Sighting]) {
+        for link in self.links.iter_mut().flatten() {
+            // There is room: nobody else puts anything in since `room` was asked.
+            news.iter().for_each(|&sighting| _ = link.sightings_out.push(sighting));
+            if link.sightings_out.slots() < SIGHTINGS / 2 {
+                link.door.ring();
+            }
+        }
+    }
+
+    /// The next sighting by another worker.
+    #[inline]
+    pub fn hear(&mut self) -> Option<Sighting> {
+        self.links.iter_mut().flatten().find_map(|link| link.sightings_in.pop().ok())
+    }
+
+    /// Hands every frame of `batch` over to `worker`, to leave by `port`; what does not fit is dropped by name.
+    pub fn hand_over(&mut self, worker: usize, port: PortId, batch: &mut Batch, io: &mut Io<'_>) {
+        let link = self.links.get_mut(worker).and_then(Option::as_mut);
+        let Some(link) = link else { return batch.drain().for_each(|frame| io.discard(frame, DropReason::PortDown)) };
+        for frame in batch.drain() {
+            if let Err(rtrb::PushError::Full((_, frame))) = link.frames_out.push((port, frame)) {
+                io.discard(frame, DropReason::HandoverFull);
+            }
+        }
+        link.door.ring();
+    }
+
+    /// The next frame that another worker handed over, and its port; `None` after a burst of each, `taken` in all.
+    #[inline]
+    pub fn handed_over(&mut self, taken: usize) -> Option<(PortId, Frame)> {
+        if taken >= BURST * self.links.len() {
+            return None;
+        }
+        self.links.iter_mut().flatten().find_map(|link| link.frames_in.pop().ok())
+    }
+
+    /// Asks to be woken for frames; true when some wait already.
+    pub fn arm(&self) -> bool {
+        if let Some(door) = &self.own {
+            door.bell.arm();
+        }
+        self.links.iter().flatten().any(|link| !link.frames_in.is_empty())
+    }
+}
+
+/// Both ends of the rings between two workers.
+fn link(a: &Arc<Door>, b: &Arc<Door>) -> (Link, Link) {
+    let (frames_ab, frames_to_b) = RingBuffer::new(FRAMES);
+    let (frames_ba, frames_to_a) = RingBuffer::new(FRAMES);
+    let (sightings_ab, sightings_to_b) = RingBuffer::new(SIGHTINGS);
+    let (sightings_ba, sightings_to_a) = RingBuffer::new(SIGHTINGS);
+    let from_a = Link {
+        door: b.clone(),
+        frames_out: frames_ab,
+        frames_in: frames_to_a,
+        sightings_out: sightings_ab,
+        sightings_in: sightings_to_a,
+    };
+    let from_b = Link {
+        door: a.clone(),
+        frames_out: frames_ba,
+        frames_in: frames_to_b,
+        sightings_out: sightings_ba,
+        sightings_in: sightings_to_b,
+    };
+    (from_a, from_b)
+}
