@@ -13,8 +13,9 @@
 //! ([`Fdb::refresh`]) before it ages.
 
 use super::flap::{FlapGuard, Judgement};
+use super::gossip::Sighting;
 use super::index::Index;
-use super::topology::Domain;
+use super::topology::{Domain, DomainId};
 use crate::clock::Millis;
 use crate::flow::PortId;
 use crate::memory::Slab;
@@ -59,6 +60,8 @@ struct Slot {
     seen: Millis,
     /// When the workers last told each other.
     told: Millis,
+    /// How often the address moved; all workers count alike.
+    moves: u32,
     port: PortId,
     fixed: bool,
 }
@@ -155,23 +158,34 @@ impl Fdb {
         if self.telling_is_due(slot, now) { Learned::Again } else { Learned::Known }
     }
 
-    /// Takes over what another worker saw, unless this one saw the address elsewhere after that: then that is the news.
-    pub(super) fn hear(&mut self, mac: Mac, port: PortId, seen: Millis) -> Result<Learned, (PortId, Millis)> {
-        let key = mac.to_u64();
-        if let Some(slot) = self.find(key, self.hasher.hash_one(key)) {
-            let known = &mut self.slots[slot as usize];
-            // Both may have seen it in the same millisecond: then the port decides, everywhere alike.
-            let later = (seen.since(known.seen) as i32, port) > (0, known.port);
-            if known.port != port && !later {
-                return Err((known.port, known.seen));
-            }
-            if known.port == port {
-                known.told = seen;
-                self.refresh(mac, port, seen);
-                return Ok(Learned::Known);
-            }
+    /// Takes over what another worker saw, unless this one saw the address elsewhere after that: then this is the news.
+    pub(super) fn hear(&mut self, told: Sighting) -> Result<Learned, Sighting> {
+        let key = told.mac.to_u64();
+        let Some(slot) = self.find(key, self.hasher.hash_one(key)) else { return Ok(self.take_over(told)) };
+        let known = &mut self.slots[slot as usize];
+        if known.port == told.port {
+            (known.told, known.moves) = (told.seen, known.moves.max(told.moves));
+            self.refresh(told.mac, told.port, told.seen);
+            return Ok(Learned::Known);
         }
-        Ok(self.learn(mac, port, seen))
+        let own = Sighting { port: known.port, seen: known.seen, moves: known.moves, ..told };
+        if told.is_after(&own) { Ok(self.take_over(told)) } else { Err(own) }
+    }
+
+    /// Learns what another worker saw, as of then.
+    fn take_over(&mut self, told: Sighting) -> Learned {
+        let learned = self.learn(told.mac, told.port, told.seen);
+        if let Some(slot) = self.find(told.mac.to_u64(), self.hasher.hash_one(told.mac.to_u64())) {
+            self.slots[slot as usize].moves = told.moves;
+        }
+        learned
+    }
+
+    /// The entry of an address as another worker is to hear it.
+    pub(super) fn sighting(&self, domain: DomainId, mac: Mac) -> Option<Sighting> {
+        let key = mac.to_u64();
+        let entry = &self.slots[self.find(key, self.hasher.hash_one(key))? as usize];
+        Some(Sighting { domain, mac, port: entry.port, seen: entry.seen, moves: entry.moves })
     }
 
     /// Sets an address to a port for good.
@@ -240,7 +254,8 @@ impl Fdb {
         }
         let slot = self.free.pop().unwrap_or(self.used as u32);
         self.used = self.used.max(slot as usize + 1);
-        self.slots[slot as usize] = Slot { mac: key, prev: NIL, next: NIL, seen: now, told: now, port, fixed };
+        self.slots[slot as usize] =
+            Slot { mac: key, prev: NIL, next: NIL, seen: now, told: now, moves: 0, port, fixed };
         self.index.insert(hash, slot);
         self.len += 1;
         if !fixed {
@@ -267,6 +282,7 @@ impl Fdb {
         self.unlink(slot);
         let entry = &mut self.slots[slot as usize];
         (entry.port, entry.seen, entry.told) = (port, now, now);
+        entry.moves = entry.moves.wrapping_add(1);
         self.append(slot);
         learned
     }

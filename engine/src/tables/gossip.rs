@@ -19,6 +19,20 @@ pub struct Sighting {
     pub port: PortId,
     /// When.
     pub seen: Millis,
+    /// How often the address had moved: what a worker saw after it heard of another place is later than that, even
+    /// within one millisecond.
+    pub moves: u32,
+}
+
+/// Milliseconds by which sightings differ that are told apart by time alone.
+const CLEARLY_MS: i32 = 1000;
+
+impl Sighting {
+    /// Whether this one is to be believed rather than another of the same address. All workers answer alike.
+    pub(super) fn is_after(&self, other: &Sighting) -> bool {
+        let ms = self.seen.since(other.seen) as i32;
+        if ms.abs() > CLEARLY_MS { ms > 0 } else { (self.moves, ms, self.port) > (other.moves, 0, other.port) }
+    }
 }
 
 /// Sightings to tell at the end of the batch.
@@ -37,6 +51,12 @@ impl Gossip {
     pub fn open(&mut self, room: usize) {
         self.news.reserve(Self::MOST);
         self.room = Some(room.min(Self::MOST).saturating_sub(self.news.len()));
+    }
+
+    /// Whether there are others.
+    #[inline]
+    pub fn has_listeners(&self) -> bool {
+        self.room.is_some()
     }
 
     /// Whether one more can be told, or needs no telling.

@@ -160,25 +160,32 @@ impl Tables {
             return Learned::Deferred;
         }
         let learned = fdb.learn(mac, port, now);
-        // An address that was pinned is not where it was seen.
-        let port = if learned == Learned::Pinned { fdb.lookup(mac).unwrap_or(port) } else { port };
         self.void_after(learned);
         if !matches!(learned, Learned::Known | Learned::Refused | Learned::Fixed | Learned::Full) {
-            self.gossip.tell(Sighting { domain, mac, port, seen: now });
+            self.tell(domain, mac);
         }
         self.moves += u64::from(learned == Learned::Moved);
         learned
     }
 
+    /// Tells the other workers, if there are any, where an address is.
+    #[inline]
+    fn tell(&mut self, domain: DomainId, mac: Mac) {
+        if self.gossip.has_listeners()
+            && let Some(sighting) = self.fdb(domain).and_then(|fdb| fdb.sighting(domain, mac))
+        {
+            self.gossip.tell(sighting);
+        }
+    }
+
     /// Takes over what another worker saw.
     pub fn hear(&mut self, sighting: Sighting) {
-        let Sighting { domain, mac, port, seen } = sighting;
-        if self.topology.domain_of(port) != Some(domain) {
+        if self.topology.domain_of(sighting.port) != Some(sighting.domain) {
             return;
         }
-        match self.fdb_mut(domain).map(|fdb| fdb.hear(mac, port, seen)) {
+        match self.fdb_mut(sighting.domain).map(|fdb| fdb.hear(sighting)) {
             Some(Ok(learned)) => self.void_after(learned),
-            Some(Err((port, seen))) => self.gossip.tell(Sighting { port, seen, ..sighting }),
+            Some(Err(own)) => self.gossip.tell(own),
             None => {}
         }
     }
@@ -195,7 +202,7 @@ impl Tables {
     pub fn refresh(&mut self, port: PortId, mac: Mac, seen: Millis) {
         let Some(domain) = self.topology.domain_of(port) else { return };
         if self.fdb_mut(domain).is_some_and(|fdb| fdb.refresh(mac, port, seen)) {
-            self.gossip.tell(Sighting { domain, mac, port, seen });
+            self.tell(domain, mac);
         }
     }
 
