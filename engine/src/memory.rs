@@ -32,11 +32,7 @@ impl Mapping {
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: both calls concern the mapping just made; they are hints, and a refusal only costs page faults later.
-        unsafe {
-            libc::madvise(start, len, libc::MADV_HUGEPAGE);
-            libc::madvise(start, len, libc::MADV_POPULATE_WRITE);
-        }
+        hint(start, len);
         NonNull::new(start.cast()).map(|start| Mapping { start, len }).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
     }
 
@@ -49,6 +45,18 @@ impl Mapping {
     /// The first byte; aligned to a page.
     pub fn start(&self) -> NonNull<u8> {
         self.start
+    }
+}
+
+/// Asks for huge pages, and for all of them now.
+fn hint(start: *mut libc::c_void, len: usize) {
+    // Miri has no such call.
+    if cfg!(not(miri)) {
+        // SAFETY: both calls concern a mapping just made; they are hints, and a refusal only costs page faults later.
+        unsafe {
+            libc::madvise(start, len, libc::MADV_HUGEPAGE);
+            libc::madvise(start, len, libc::MADV_POPULATE_WRITE);
+        }
     }
 }
 

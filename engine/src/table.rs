@@ -380,6 +380,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "hours")]
     fn almost_all_of_the_promised_flows_stay() {
         let mut table = FlowTable::new(65_536, Depth::L2).unwrap();
         for n in 0..65_536 {
