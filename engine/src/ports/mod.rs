@@ -10,7 +10,10 @@
 //! Frames and counters are lent to every call as [`Io`], so a queue shares nothing and needs no lock.
 
 pub mod channel;
+mod netns;
 pub mod tap;
+
+pub use netns::NetnsError;
 
 use crate::drop::DropReason;
 use crate::frame::{Arena, Batch, Frame, Pool};
@@ -34,6 +37,15 @@ pub struct Caps {
     pub uso: bool,
     /// Super-frames may be inside a UDP tunnel.
     pub tunnel: bool,
+}
+
+/// Where an interface is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// Its present name.
+    pub ifname: String,
+    /// The name under /run/netns of its present namespace; `None` where it has none, as ours.
+    pub netns: Option<String>,
 }
 
 /// A place frames come from and go to. Opened once, into queues.

@@ -14,16 +14,15 @@
 //! the header, or on request, the port is the plain TAP of the `tun-tap` crate: wire-size frames, checksums complete.
 
 mod link;
-mod netns;
 mod place;
 mod plain;
 mod queue;
 mod sys;
 
-use super::{Caps, Port, Queue};
+use super::netns::{self, Netns, NetnsError};
+use super::{Caps, Port, Queue, Whereabouts};
 use crate::frame::Arena;
 use crate::wire::{Cidr, Mac};
-use netns::Netns;
 use place::Place;
 use plain::Plain;
 use queue::{Device, TapQueue};
@@ -31,7 +30,6 @@ use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use sys::Offloads;
 
@@ -109,15 +107,8 @@ pub enum TapError {
     #[error("`queues` must be at least 1")]
     NoQueues,
     /// The namespace cannot be opened.
-    #[error("network namespace `{name}` ({path}): {source}", path = path.display())]
-    Netns {
-        /// As in the configuration.
-        name: String,
-        /// Where it was looked for.
-        path: PathBuf,
-        /// What the kernel says.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
     /// The kernel has no TAPs.
     #[error("/dev/net/tun: {0}; is the module `tun` loaded, and the device visible here?")]
     NoTun(io::Error),
@@ -236,15 +227,6 @@ impl Port for Tap {
 /// Answers where a TAP is for as long as its queues are open.
 #[derive(Clone)]
 pub struct TapHandle(Weak<dyn AsFd + Send + Sync>);
-
-/// Where an interface is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Whereabouts {
-    /// Its present name.
-    pub ifname: String,
-    /// The name under /run/netns of its present namespace; `None` where it has none, as ours.
-    pub netns: Option<String>,
-}
 
 impl TapHandle {
     /// Where the interface is now; `None` when it is gone.
