@@ -10,7 +10,9 @@
 //! Frames and counters are lent to every call as [`Io`], so a queue shares nothing and needs no lock.
 
 pub mod channel;
+mod device;
 mod netns;
+pub mod packet;
 pub mod tap;
 
 pub use netns::NetnsError;

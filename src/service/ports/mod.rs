@@ -1,5 +1,6 @@
 //! Making ports: from the configuration's words to the engine's, one file for each kind.
 
+mod packet;
 mod tap;
 
 use std::io;
@@ -31,7 +32,8 @@ pub(super) trait Handle: Send {
 pub(super) fn make(port: &PortConfig, persist: bool) -> Result<Made, Refusal> {
     match port.kind {
         PortKind::Tap => tap::make(port, persist),
-        PortKind::Xdp | PortKind::Packet | PortKind::Pcap => Err(not_yet(port)),
+        PortKind::Packet => packet::make(port),
+        PortKind::Xdp | PortKind::Pcap => Err(not_yet(port)),
     }
 }
 

@@ -16,16 +16,16 @@
 mod link;
 mod place;
 mod plain;
-mod queue;
 mod sys;
 
+use super::device::{Device, DeviceQueue, Read, Trouble, is, polls};
 use super::netns::{self, Netns, NetnsError};
 use super::{Caps, Port, Queue, Whereabouts};
 use crate::frame::Arena;
 use crate::wire::{Cidr, Mac};
 use place::Place;
 use plain::Plain;
-use queue::{Device, TapQueue};
+use rustix::event::PollFlags;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -152,14 +152,39 @@ impl Device for OwnedFd {
     const VNET: bool = true;
 
     #[inline]
-    fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        Ok(rustix::io::read(self, buf)?)
+    fn read(&self, buf: &mut [u8]) -> io::Result<Read> {
+        Ok(rustix::io::read(self, buf)?.into())
     }
 
     #[inline]
     fn write(&self, buf: &[u8]) -> io::Result<usize> {
         Ok(rustix::io::write(self, buf)?)
     }
+
+    fn trouble(&self, error: &io::Error) -> Trouble {
+        trouble(error)
+    }
+
+    fn is_up(&self) -> io::Result<bool> {
+        Ok(is_up(self.as_fd()))
+    }
+}
+
+/// What an error of a TAP's file means (drivers/net/tun.c).
+fn trouble(error: &io::Error) -> Trouble {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => Trouble::Busy,
+        _ if is(error, &[libc::EINVAL]) => Trouble::Refused,
+        // Interface down: `tun_get_user`.
+        _ if is(error, &[libc::EIO]) => Trouble::Down,
+        _ if is(error, &[libc::EBADFD, libc::ENODEV, libc::EBADF]) => Trouble::Gone,
+        _ => Trouble::Other,
+    }
+}
+
+/// A TAP is writable exactly while its interface is up (`tun_sock_writeable` in drivers/net/tun.c).
+fn is_up(tap: BorrowedFd<'_>) -> bool {
+    polls(tap, PollFlags::OUT)
 }
 
 impl Tap {
@@ -218,8 +243,10 @@ impl Port for Tap {
 
     fn open(self: Box<Self>, _arena: &Arena, _workers: usize) -> io::Result<Vec<Box<dyn Queue>>> {
         Ok(match self.files {
-            Files::Offload(files) => files.into_iter().map(|file| Box::new(TapQueue(file)) as Box<dyn Queue>).collect(),
-            Files::Plain(file) => vec![Box::new(TapQueue(file))],
+            Files::Offload(files) => {
+                files.into_iter().map(|file| Box::new(DeviceQueue::new(file)) as Box<dyn Queue>).collect()
+            }
+            Files::Plain(file) => vec![Box::new(DeviceQueue::new(file))],
         })
     }
 }
