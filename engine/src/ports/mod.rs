@@ -13,6 +13,7 @@ pub mod channel;
 mod device;
 mod netns;
 pub mod packet;
+pub mod pcap;
 pub mod tap;
 
 pub use netns::NetnsError;

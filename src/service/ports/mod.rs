@@ -1,6 +1,7 @@
 //! Making ports: from the configuration's words to the engine's, one file for each kind.
 
 mod packet;
+mod pcap;
 mod tap;
 
 use std::io;
@@ -33,13 +34,14 @@ pub(super) fn make(port: &PortConfig, persist: bool) -> Result<Made, Refusal> {
     match port.kind {
         PortKind::Tap => tap::make(port, persist),
         PortKind::Packet => packet::make(port),
-        PortKind::Xdp | PortKind::Pcap => Err(not_yet(port)),
+        PortKind::Pcap => pcap::make(port),
+        PortKind::Xdp => Err(not_yet(port)),
     }
 }
 
 fn not_yet(port: &PortConfig) -> Refusal {
     let what = format!("port {}: kind \"{}\" is not in this version", port.name, port.kind);
-    Refusal::new(Kind::Invalid, what, "kind = \"tap\"")
+    Refusal::new(Kind::Invalid, what, "kind = \"packet\" takes the same interfaces")
 }
 
 /// Tells that a port's namespace cannot be opened.
