@@ -48,6 +48,7 @@ drop_reasons! {
     HandoverFull = "handover_full", "the worker that owns the egress port does not keep up with what the others hand over";
     TxError = "tx_error", "the egress port could not take the frame: the kernel refused it, or the port cannot finish its checksum or segment it";
     PoolEmpty = "pool_empty", "no free frame memory for a copy or a received frame";
+    Fault = "fault", "dropped by a fault that the configuration injects at the port";
     Malformed = "malformed", "a header is truncated or contradicts itself";
     Denied = "denied", "refused by a stage that the embedding program added";
 }

@@ -11,6 +11,7 @@
 
 pub mod channel;
 mod device;
+pub mod fault;
 mod netns;
 pub mod packet;
 pub mod pcap;
@@ -24,6 +25,7 @@ use crate::stats::PortCounters;
 use crate::wire::Mac;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::time::Instant;
 
 /// What a port can carry, told to the rest of the world (`show ports`) and to the engine's MTU check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,6 +96,14 @@ pub trait Queue: Send {
     fn arm(&mut self) -> bool {
         false
     }
+
+    /// When the queue must be looked at again even if no frame waits: the worker sleeps no longer than until then.
+    fn due(&self) -> Option<Instant> {
+        None
+    }
+
+    /// The worker lets go of the port: frames that the queue holds are given back, dropped by name.
+    fn close(&mut self, _io: &mut Io<'_>) {}
 
     /// Whether frames can pass now (interface up). Asked about once a second.
     fn is_up(&mut self) -> bool {
