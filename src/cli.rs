@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use crossdock::config::{DEFAULT_CONTROL, Pace, PortKind, Route, Storm};
+use crossdock::config::{DEFAULT_CONTROL, FaultFlag, Pace, PortKind, Route, Storm};
 use serde::Serialize;
 
 /// A userspace switch for container networks.
@@ -155,6 +155,9 @@ pub struct PortKeys {
     /// Pcap: how often the file is played [default: 1]
     #[arg(long)]
     times: Option<i64>,
+    /// Faults to inject, like drop=0.01,duplicate=0.001,reorder=0.01,corrupt=0.001,delay_ms=5,rate_mbit=100,seed=7,direction=in
+    #[arg(long, value_name = "FAULTS")]
+    fault: Option<FaultFlag>,
 }
 
 /// A name, as an argument or as the configuration's key.

@@ -5,6 +5,7 @@
 //! The control socket's JSON enters at the tree, so a port added at run time meets the same rules.
 
 mod check;
+mod fault;
 mod fields;
 mod kind;
 mod node;
@@ -24,6 +25,7 @@ use toml::de::DeTable;
 use fields::Fields;
 use node::{Lines, Node};
 
+pub use fault::{Direction, Fault, FaultFlag, Share};
 pub use kind::{Files, Pace, PortKind};
 pub use schema::{AGEING_S, FDB_MAX, MTU, QUEUES};
 pub use value::{Destination, Invalid, Prefix, Route, Storm, station};
@@ -159,6 +161,9 @@ pub struct PortConfig {
     /// The files of a pcap port.
     #[serde(flatten)]
     pub files: Files,
+    /// What befalls its frames on purpose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Fault>,
 }
 
 impl PortConfig {
@@ -178,6 +183,7 @@ impl PortConfig {
             isolated: false,
             storm: Storm::default(),
             files: Files::default(),
+            fault: None,
             name,
         }
     }

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use super::fault::Fault;
 use super::fields::{Fields, Keys, boolean, integer, parsed, text};
 use super::kind::{self, Files, PortKind};
 use super::node::Value;
@@ -104,6 +105,7 @@ pub(super) fn port(mut fields: Fields<'_>, report: &mut Report) -> Located<PortC
     port.isolated = fields.value("isolated", boolean).unwrap_or(port.isolated);
     port.storm = fields.table("storm").map(|caps| storm(caps, report)).unwrap_or_default();
     port.files = Files::read(&mut fields);
+    port.fault = fields.table("fault").map(|keys| Fault::read(keys, report));
     port.kind = kind.unwrap_or(port.kind);
     if kind.is_some() || !fields.has("kind") {
         kind::reject_senseless(port.kind, &mut fields);

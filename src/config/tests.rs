@@ -272,6 +272,39 @@ fn a_pcap_port_has_files() {
 }
 
 #[test]
+fn any_port_may_have_faults() {
+    let fault = "fault = { drop = 0.01, duplicate = 1, corrupt = 1e-3, delay_ms = 5, rate_mbit = 100, seed = 7, direction = \"in\" }";
+    let port = Config::parse(&one_port(fault), &[0]).unwrap().port.remove(0);
+    let read = port.fault.clone().unwrap();
+    assert_eq!(
+        [read.drop, read.duplicate, read.reorder, read.corrupt].map(|share| share.0.share()),
+        [0.01, 1.0, 0.0, 0.001]
+    );
+    assert_eq!((read.delay_ms, read.rate_mbit, read.seed, read.direction), (5, 100, 7, Direction::In));
+    let json = serde_json::to_value(&port).unwrap();
+    assert_eq!(PortConfig::from_json(&json).as_ref(), Ok(&port), "{json}");
+    let flag: FaultFlag =
+        "drop=0.01,duplicate=1,corrupt=1e-3,delay_ms=5,rate_mbit=100,seed=7,direction=in".parse().unwrap();
+    let flags = serde_json::json!({"name": "a", "domain": "lan", "fault": flag});
+    assert_eq!(PortConfig::from_json(&flags), Ok(port));
+    assert!("drop".parse::<FaultFlag>().is_err());
+    let cases = [
+        ("drop = 1.5", "1.5 is no share of frames"),
+        ("drop = -1", "-1 is no share of frames"),
+        ("drop = nan", "is no share of frames"),
+        ("corrupt = \"some\"", "\"some\" is no share of frames"),
+        ("delay_ms = 0.5", "a fraction"),
+        ("rate_mbit = 0", "0 is out of range"),
+        ("direction = \"up\"", "unknown direction \"up\""),
+        ("drops = 0.1", "unknown key \"drops\""),
+    ];
+    for (keys, complaint) in cases {
+        let found = all(&one_port(&format!("fault = {{ {keys} }}")));
+        assert!(found.len() == 1 && found[0].contains(complaint), "{keys}: {found:?}");
+    }
+}
+
+#[test]
 fn syntax_errors_do_not_hide_others() {
     let found = problems("[engine]\npoll = \"lazy\"\nspin_us = = 5\npersist = true\npersist = true\nfrmes = 1");
     let lines: Vec<_> = found.iter().map(|problem| problem.line).collect();

@@ -1,5 +1,6 @@
 //! Making ports: from the configuration's words to the engine's, one file for each kind.
 
+mod fault;
 mod packet;
 mod pcap;
 mod tap;
@@ -31,12 +32,13 @@ pub(super) trait Handle: Send {
 /// # Errors
 /// It cannot be had. Nothing is left behind then.
 pub(super) fn make(port: &PortConfig, persist: bool) -> Result<Made, Refusal> {
-    match port.kind {
+    let made = match port.kind {
         PortKind::Tap => tap::make(port, persist),
         PortKind::Packet => packet::make(port),
         PortKind::Pcap => pcap::make(port),
         PortKind::Xdp => Err(not_yet(port)),
-    }
+    }?;
+    Ok(Made { port: fault::wrap(made.port, port.fault.as_ref()), ..made })
 }
 
 fn not_yet(port: &PortConfig) -> Refusal {
