@@ -12,6 +12,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use world::raw::Raw;
+use world::transfer::transfer;
 use world::{PATIENCE, World, number, until};
 
 /// For local experiments (IEEE 802, clause 9.2.3): no host answers it.
@@ -131,4 +132,66 @@ fn files_that_cannot_be_used_are_refused_with_their_names() {
         let named = said.contains(what) && said.contains(&file.display().to_string());
         assert!(!output.status.success() && named, "{said}");
     }
+}
+
+#[test]
+fn the_share_of_lost_frames_is_the_one_asked_for_and_each_has_a_name() {
+    const SENT: u64 = 5000;
+    let world = World::silent("faultdrop", 2).port(1, "fault = { drop = 0.1, seed = 7, direction = \"in\" }");
+    let _xdock = world.start();
+    let (from, to) = (Raw::open(world.host(1), "eth0").unwrap(), Raw::open(world.host(2), "eth0").unwrap());
+    let mut arrived = 0;
+    for burst in 0..SENT / 100 {
+        (0..100).for_each(|n| from.send_patiently(&frame(burst as u32 * 100 + n, 60)).unwrap());
+        arrived += to.drain(Duration::from_millis(20)).unwrap().len() as u64;
+    }
+    arrived += to.drain(Duration::from_millis(300)).unwrap().len() as u64;
+    let port = world.shown("h1");
+    let lost = number(&port["drops"]["fault"]);
+    assert_eq!((number(&port["rx_frames"]), arrived + lost), (SENT, SENT));
+    // Four times the square root of 5000 * 0.1 * 0.9.
+    assert!(lost.abs_diff(SENT / 10) < 85, "{lost} of {SENT}");
+}
+
+#[test]
+fn delayed_frames_arrive_in_time_although_the_worker_sleeps() {
+    for poll in ["interrupt", "adaptive"] {
+        let world =
+            World::new("faultdelay", 2).engine(&format!("poll = \"{poll}\"")).port(1, "fault = { delay_ms = 20 }");
+        let _xdock = world.start();
+        assert!(world.pings(1, "10.0.0.2", 1));
+        let mut ping = world.host(1).command("ping");
+        let output = ping.args(["-q", "-i", "0.05", "-c", "20", "10.0.0.2"]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let times: Vec<f64> = text.rsplit("= ").next().unwrap().split('/').flat_map(|ms| ms.parse()).collect();
+        let (least, mean) = (times[0], times[1]);
+        // Two ways of 20 ms. A worker that slept on would answer after a second; one on a busy machine may be late.
+        assert!((40.0..60.0).contains(&least) && mean < 300.0, "{poll}: {text}");
+        assert!(text.contains("20 received"), "{text}");
+    }
+}
+
+#[test]
+fn tcp_through_a_bad_wire_is_bit_exact_and_frames_are_conserved() {
+    let bad =
+        "drop = 0.002, duplicate = 0.01, reorder = 0.01, corrupt = 0.005, delay_ms = 1, rate_mbit = 2000, seed = 3";
+    let world = World::new("faulttcp", 3).veth(1, "packet", 1500).every_port(&format!("fault = {{ {bad} }}"));
+    let _xdock = world.start();
+    let seed = world::Random::seeded().next();
+    for (from, to, address) in [(2, 3, "10.0.0.3"), (3, 1, "fd00::1"), (1, 2, "10.0.0.2")] {
+        transfer(world.host(from), (world.host(to), address), 8, seed);
+    }
+    world.hosts.iter().for_each(|host| _ = host.ip("link set eth0 down").unwrap());
+    let sum =
+        |ports: &serde_json::Value, key: &str| ports.as_array().unwrap().iter().map(|p| number(&p[key])).sum::<u64>();
+    let mut told = String::new();
+    until("no frame is under way", || {
+        let ports = world.show("ports");
+        let dropped: u64 = world.drops().values().sum();
+        let (came, went) = (sum(&ports, "rx_frames") + sum(&ports, "generated"), sum(&ports, "tx_frames") + dropped);
+        told = format!("{came} came, {went} went");
+        came == went
+    });
+    let drops = world.drops();
+    assert!(drops["fault"] > 0 && sum(&world.show("ports"), "generated") > 0, "{drops:?}; {told}");
 }
