@@ -40,6 +40,8 @@ fn hosts_behind_veths_ping_each_other_and_tcp_passes_in_super_frames() {
     assert_eq!((port["kind"].as_str(), port["ifname"].as_str()), (Some("packet"), Some("veth1")));
     assert_eq!((number(&port["mtu"]), port["up"].as_bool()), (1500, Some(true)));
     assert!(port["offload"]["csum"].as_bool().unwrap() && port["offload"]["tso"].as_bool().unwrap());
+    let again = world.xdock("port add again --kind packet --ifname veth1 --domain lan");
+    assert!(String::from_utf8_lossy(&again.stderr).contains("interface \"veth1\" is port h1 already"), "{again:?}");
     let before = world.shown("h1");
     transfer(world.host(1), (world.host(2), "10.0.0.2"), 256, Random::seeded().next());
     let after = world.shown("h1");

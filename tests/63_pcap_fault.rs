@@ -95,7 +95,7 @@ fn a_file_keeps_its_own_time_or_the_rate_that_is_asked_for() {
             assert_eq!(host.receive(PATIENCE).unwrap(), Some(frame(n, 60)), "{pace}");
         }
         let took = begin.elapsed().as_millis();
-        assert!(took >= least && took < least + 1500, "{pace}: {took} ms");
+        assert!((least..least + 8000).contains(&took), "{pace}: {took} ms");
         world.done("port rm p");
     }
 }

@@ -120,6 +120,7 @@ impl Service {
         if ports.contains_key(&port.name) {
             return Err(switch::Error::Exists(format!("port {}", port.name)).into());
         }
+        ports::check_interface(port, ports.values().map(|entry| &entry.config))?;
         let domains: Vec<String> = self.switch.domains().into_iter().map(|domain| domain.name).collect();
         if domains.contains(&port.domain) { Ok(()) } else { Err(no_domain(port, &domains)) }
     }

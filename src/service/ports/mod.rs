@@ -41,6 +41,30 @@ pub(super) fn make(port: &PortConfig, persist: bool) -> Result<Made, Refusal> {
     Ok(Made { port: fault::wrap(made.port, port.fault.as_ref()), ..made })
 }
 
+/// Refuses an interface that is a port already: frames would come in twice, and round in circles. For a TAP the kernel
+/// looks after that.
+///
+/// # Errors
+/// Which port it is.
+pub(super) fn check_interface<'a>(
+    port: &PortConfig,
+    mut others: impl Iterator<Item = &'a PortConfig>,
+) -> Result<(), Refusal> {
+    let foreign = port.kind.has_interface() && port.kind != PortKind::Tap;
+    let same = |other: &&PortConfig| other.ifname == port.ifname && other.netns_path() == port.netns_path();
+    match others.find(same).filter(|_| foreign) {
+        Some(other) => {
+            let what = format!("port {}: interface \"{}\" is port {} already", port.name, port.ifname, other.name);
+            Err(Refusal::new(
+                Kind::Conflict,
+                what,
+                format!("remove port {} first, or take another interface", other.name),
+            ))
+        }
+        None => Ok(()),
+    }
+}
+
 fn not_yet(port: &PortConfig) -> Refusal {
     let what = format!("port {}: kind \"{}\" is not in this version", port.name, port.kind);
     Refusal::new(Kind::Invalid, what, "kind = \"packet\" takes the same interfaces")
