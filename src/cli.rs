@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use crossdock::config::{DEFAULT_CONTROL, Route, Storm};
+use crossdock::config::{DEFAULT_CONTROL, FaultFlag, Pace, PortKind, Route, Storm};
 use serde::Serialize;
 
 /// A userspace switch for container networks.
@@ -111,25 +111,27 @@ pub struct PortKeys {
     /// Bridge domain that it joins
     #[arg(long)]
     domain: String,
-    /// Kind of interface: tap [default: tap]
+    /// What it is: tap, xdp, packet or pcap [default: tap]
     #[arg(long)]
-    kind: Option<String>,
-    /// Name of the interface that is created [default: the port's name]
+    kind: Option<PortKind>,
+    /// Name of the interface; a TAP is created, others exist [default: the port's name]
     #[arg(long)]
     ifname: Option<String>,
     /// Namespace of the interface: a name under /run/netns or a path [default: the switch's own]
     #[arg(long)]
     netns: Option<String>,
-    /// MAC address of the interface [default: a random one]
+    /// MAC address of a TAP [default: a random one]
     #[arg(long)]
     mac: Option<String>,
-    /// IP address of the interface, like 10.0.0.1/24; may be repeated
+    /// IP address of a TAP, like 10.0.0.1/24; may be repeated
     #[arg(long, value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     address: Vec<String>,
-    /// Route through the interface, like "default via 10.0.0.254"; may be repeated
+    /// Route through a TAP, like "default via 10.0.0.254"; may be repeated
     #[arg(long, value_name = "ROUTE", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     routes: Vec<Route>,
-    /// IP MTU of the interface, in bytes [default: 1500]
+    /// IP MTU in bytes [default: 1500 for a TAP, else what there is]
     #[arg(long)]
     mtu: Option<i64>,
     /// Queues of the interface [default: 1]
@@ -141,6 +143,21 @@ pub struct PortKeys {
     /// Caps in frames per second, like broadcast=1000,multicast=1000,unknown=500 [default: none]
     #[arg(long, value_name = "CAPS")]
     storm: Option<Storm>,
+    /// Pcap: file (pcap or pcapng) whose frames come in
+    #[arg(long, value_name = "FILE")]
+    replay: Option<PathBuf>,
+    /// Pcap: file (pcapng) that takes the frames sent to the port
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Pcap: original, max, or frames per second [default: original]
+    #[arg(long)]
+    pace: Option<Pace>,
+    /// Pcap: how often the file is played [default: 1]
+    #[arg(long)]
+    times: Option<i64>,
+    /// Faults to inject, like drop=0.01,duplicate=0.001,reorder=0.01,corrupt=0.001,delay_ms=5,rate_mbit=100,seed=7,direction=in
+    #[arg(long, value_name = "FAULTS")]
+    fault: Option<FaultFlag>,
 }
 
 /// A name, as an argument or as the configuration's key.

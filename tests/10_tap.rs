@@ -3,8 +3,8 @@
 
 use crossdock_engine::drop::DropReason;
 use crossdock_engine::frame::{Arena, Batch, Csum, Frame, GsoKind, Pool, SMALL_ROOM, SUPER_ROOM};
-use crossdock_engine::ports::tap::{Route, Tap, TapConfig, TapHandle, Whereabouts};
-use crossdock_engine::ports::{Caps, Io, Port, Queue};
+use crossdock_engine::ports::tap::{Route, Tap, TapConfig, TapHandle};
+use crossdock_engine::ports::{Caps, Io, Port, Queue, Whereabouts};
 use crossdock_engine::stats::PortCounters;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;

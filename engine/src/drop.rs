@@ -41,12 +41,14 @@ drop_reasons! {
     StormUnknown = "storm_unknown", "above the port's cap on unicast frames to unknown destinations";
     NoEgress = "no_egress", "the domain has no other port that is up";
     NoDomain = "no_domain", "the ingress port belongs to no bridge domain";
-    TooBig = "too_big", "longer than the egress port's MTU allows";
+    TooBig = "too_big", "longer than the egress port's MTU allows, or than frame memory holds";
     PortDown = "port_down", "the egress port is down or gone";
+    RxOverrun = "rx_overrun", "the kernel's queue in front of the port overflowed: the switch does not keep up";
     TxFull = "tx_full", "the egress port's queue is full: the receiver does not keep up";
     HandoverFull = "handover_full", "the worker that owns the egress port does not keep up with what the others hand over";
     TxError = "tx_error", "the egress port could not take the frame: the kernel refused it, or the port cannot finish its checksum or segment it";
     PoolEmpty = "pool_empty", "no free frame memory for a copy or a received frame";
+    Fault = "fault", "dropped by a fault that the configuration injects at the port";
     Malformed = "malformed", "a header is truncated or contradicts itself";
     Denied = "denied", "refused by a stage that the embedding program added";
 }

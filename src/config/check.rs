@@ -5,18 +5,25 @@ use std::net::IpAddr;
 
 use super::schema::Located;
 use super::value::{Prefix, Route};
-use super::{DomainConfig, PortConfig, Problem, Report, netns_path};
+use super::{DomainConfig, PortConfig, PortKind, Problem, Report, netns_path};
 
 /// Least MTU of an interface with an IPv6 address (RFC 8200, section 5).
 const IPV6_MTU_MIN: u16 = 1280;
 
 /// Whether the keys of one port agree with each other.
 pub(super) fn port(port: &Located<PortConfig>, report: &mut Report) {
-    let PortConfig { name, mtu, address, routes, .. } = &port.value;
-    if *mtu < IPV6_MTU_MIN && address.iter().any(|prefix| prefix.address().is_ipv6()) {
+    let PortConfig { name, mtu, address, routes, kind, files, .. } = &port.value;
+    if let Some(mtu) = mtu.filter(|mtu| *mtu < IPV6_MTU_MIN)
+        && address.iter().any(|prefix| prefix.address().is_ipv6())
+    {
         let line = port.line_of("mtu");
         let what = format!("port \"{name}\": mtu: {mtu} is too small for an interface with an IPv6 address");
         report.add(line, what, format!("{IPV6_MTU_MIN} to 65521 bytes, or no IPv6 address"));
+    }
+    let no_file = files.replay.is_none() && files.record.is_none();
+    if *kind == PortKind::Pcap && no_file && !port.is_flawed("replay") && !port.is_flawed("record") {
+        let what = format!("port \"{name}\": a pcap port needs a file");
+        report.add(port.line_of("kind"), what, "add replay = \"/...\", record = \"/...\" or both");
     }
     let routes = if port.is_flawed("address") { &[] } else { routes.as_slice() };
     for (at, route) in routes.iter().enumerate() {
@@ -41,6 +48,7 @@ pub(super) fn together(domains: &[Located<DomainConfig>], ports: &[Located<PortC
     unique(domains, "name", |domain| named("domain", &domain.name), report);
     unique(ports, "name", |port| named("port", &port.name), report);
     unique(ports, "ifname", interface, report);
+    unique(ports, "record", recording, report);
     for port in ports {
         known_domain(port, domains, report);
     }
@@ -66,6 +74,10 @@ fn named(kind: &str, name: &str) -> Option<String> {
 fn interface(port: &PortConfig) -> Option<String> {
     let place = port.netns.as_deref().map_or("this namespace".into(), |netns| netns_path(netns).display().to_string());
     (!port.ifname.is_empty()).then(|| format!("interface \"{}\" in {place}", port.ifname))
+}
+
+fn recording(port: &PortConfig) -> Option<String> {
+    port.files.record.as_ref().map(|file| format!("recording to {}", file.display()))
 }
 
 /// Reports each item whose `identity` an earlier one already has.

@@ -5,7 +5,9 @@
 //! The control socket's JSON enters at the tree, so a port added at run time meets the same rules.
 
 mod check;
+mod fault;
 mod fields;
+mod kind;
 mod node;
 mod schema;
 mod value;
@@ -23,6 +25,8 @@ use toml::de::DeTable;
 use fields::Fields;
 use node::{Lines, Node};
 
+pub use fault::{Direction, Fault, FaultFlag, Share};
+pub use kind::{Files, Pace, PortKind};
 pub use schema::{AGEING_S, FDB_MAX, MTU, QUEUES};
 pub use value::{Destination, Invalid, Prefix, Route, Storm, station};
 
@@ -125,9 +129,10 @@ impl DomainConfig {
 pub struct PortConfig {
     /// Unique among the ports.
     pub name: String,
-    /// What kind of interface it is.
+    /// What it is.
     pub kind: PortKind,
-    /// The interface's name where it is created; others may rename it later.
+    /// The interface's name where it is created; others may rename it later. Empty where there is none.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub ifname: String,
     /// The interface's namespace, a name under `/run/netns` or a path; `None`: the switch's own.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -135,20 +140,30 @@ pub struct PortConfig {
     /// The interface's MAC address; `None`: a random one.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "value::as_text")]
     pub mac: Option<Mac>,
-    /// The interface's addresses.
+    /// The addresses of a TAP.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub address: Vec<Prefix>,
-    /// Routes through the interface.
+    /// Routes through a TAP.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
-    /// The interface's IP MTU in bytes.
-    pub mtu: u16,
+    /// The IP MTU in bytes; `None`: 1500 for a TAP, else what there is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u16>,
     /// The domain it belongs to.
     pub domain: String,
-    /// Queues of the TAP; each belongs to one worker.
-    pub queues: u8,
+    /// Queues of the interface; each belongs to one worker. `None`: 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queues: Option<u8>,
     /// An isolated port reaches no other isolated port.
     pub isolated: bool,
     /// Caps on frames that the switch must copy.
     pub storm: Storm,
+    /// The files of a pcap port.
+    #[serde(flatten)]
+    pub files: Files,
+    /// What befalls its frames on purpose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Fault>,
 }
 
 impl PortConfig {
@@ -162,11 +177,13 @@ impl PortConfig {
             mac: None,
             address: Vec::new(),
             routes: Vec::new(),
-            mtu: 1500,
+            mtu: None,
             domain,
-            queues: 1,
+            queues: None,
             isolated: false,
             storm: Storm::default(),
+            files: Files::default(),
+            fault: None,
             name,
         }
     }
@@ -187,14 +204,6 @@ impl PortConfig {
     pub fn netns_path(&self) -> Option<PathBuf> {
         self.netns.as_deref().map(netns_path)
     }
-}
-
-/// What a port's interface is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PortKind {
-    /// A TAP, created with the port.
-    Tap,
 }
 
 impl Config {

@@ -17,6 +17,7 @@ pub(super) struct Node {
 pub(super) enum Value {
     Text(String),
     Integer(i64),
+    Fraction(f64),
     Boolean(bool),
     Array(Vec<Node>),
     Table(Vec<Entry>),
@@ -37,6 +38,7 @@ impl Value {
         match self {
             Self::Text(_) => "a string",
             Self::Integer(_) => "an integer",
+            Self::Fraction(_) => "a fraction",
             Self::Boolean(_) => "true or false",
             Self::Array(_) => "a list",
             Self::Table(_) => "a table",
@@ -88,7 +90,7 @@ fn value_of_toml(value: &DeValue<'_>, lines: &Lines) -> Value {
         DeValue::Boolean(boolean) => Value::Boolean(*boolean),
         DeValue::Array(items) => Value::Array(items.iter().map(|item| Node::from_toml_value(item, lines)).collect()),
         DeValue::Table(table) => table_of_toml(table, lines),
-        DeValue::Float(_) => Value::Other("a fraction"),
+        DeValue::Float(fraction) => fraction.as_str().parse().map_or(Value::Other("a fraction"), Value::Fraction),
         DeValue::Datetime(_) => Value::Other("a date"),
     }
 }
@@ -107,7 +109,11 @@ fn value_of_json(json: &serde_json::Value) -> Value {
     match json {
         Json::Null => Value::Other("null"),
         Json::Bool(boolean) => Value::Boolean(*boolean),
-        Json::Number(number) => number.as_i64().map_or(Value::Other("not a whole 64-bit number"), Value::Integer),
+        Json::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(integer), _) => Value::Integer(integer),
+            (None, Some(fraction)) if number.is_f64() => Value::Fraction(fraction),
+            _ => Value::Other("an integer beyond 64 bits"),
+        },
         Json::String(text) => Value::Text(text.clone()),
         Json::Array(items) => Value::Array(items.iter().map(Node::from_json).collect()),
         Json::Object(fields) => {
@@ -151,6 +157,6 @@ mod tests {
         let tree = Node::from_json(&serde_json::json!({"a": null, "b": 1.5, "c": 2}));
         let Value::Table(top) = tree.value else { panic!("an object is a table") };
         assert_eq!(top.iter().map(|entry| entry.key.as_str()).collect::<Vec<_>>(), ["b", "c"]);
-        assert_eq!(top[0].node.value.kind(), "not a whole 64-bit number");
+        assert_eq!(top[0].node.value.kind(), "a fraction");
     }
 }

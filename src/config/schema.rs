@@ -3,10 +3,12 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use super::fault::Fault;
 use super::fields::{Fields, Keys, boolean, integer, parsed, text};
+use super::kind::{self, Files, PortKind};
 use super::node::Value;
 use super::value::{Invalid, Prefix, Route, Storm, gateway, station};
-use super::{DomainConfig, EngineConfig, Poll, PortConfig, PortKind, Report};
+use super::{DomainConfig, EngineConfig, Poll, PortConfig, Report};
 
 /// IP MTU of a port, in bytes: IPv4's least, and the most whose frame fits a super-frame.
 pub const MTU: RangeInclusive<u16> = 68..=65521;
@@ -90,29 +92,38 @@ pub(super) fn domain(mut fields: Fields<'_>, report: &mut Report) -> Located<Dom
 /// Reads one `[[port]]`.
 pub(super) fn port(mut fields: Fields<'_>, report: &mut Report) -> Located<PortConfig> {
     let name = fields.name("port");
-    let ifname = interface(&mut fields, &name);
+    let kind = fields.value("kind", parsed::<PortKind>);
+    let ifname = interface(&mut fields, &name, kind.unwrap_or(PortKind::Tap));
     let mut port = PortConfig::new(name, fields.required("domain", text).unwrap_or_default());
     port.ifname = ifname;
-    port.kind = fields.value("kind", kind).unwrap_or(port.kind);
     port.netns = fields.value("netns", netns);
     port.mac = fields.value("mac", |value| station(&text(value)?));
     port.address = fields.list("address", |value| parsed::<Prefix>(value)?.check_host());
     port.routes = fields.tables("routes").into_iter().filter_map(|route_fields| route(route_fields, report)).collect();
-    port.mtu = fields.value("mtu", integer(MTU, "bytes")).unwrap_or(port.mtu);
-    port.queues = fields.value("queues", integer(QUEUES, "queues")).unwrap_or(port.queues);
+    port.mtu = fields.value("mtu", integer(MTU, "bytes"));
+    port.queues = fields.value("queues", integer(QUEUES, "queues"));
     port.isolated = fields.value("isolated", boolean).unwrap_or(port.isolated);
     port.storm = fields.table("storm").map(|caps| storm(caps, report)).unwrap_or_default();
+    port.files = Files::read(&mut fields);
+    port.fault = fields.table("fault").map(|keys| Fault::read(keys, report));
+    port.kind = kind.unwrap_or(port.kind);
+    if kind.is_some() || !fields.has("kind") {
+        kind::reject_senseless(port.kind, &mut fields);
+    }
     fields.later(&["vlan"]);
     Located { value: port, keys: fields.finish(report) }
 }
 
 /// The interface's name: the port's own unless the key says otherwise; either must suit the kernel.
-fn interface(fields: &mut Fields<'_>, port: &str) -> String {
+fn interface(fields: &mut Fields<'_>, port: &str, kind: PortKind) -> String {
     if let Some(ifname) = fields.value("ifname", text) {
         if let Err(invalid) = check_ifname(&ifname) {
             fields.reject("ifname", invalid);
         }
         return ifname;
+    }
+    if !kind.has_interface() {
+        return String::new();
     }
     if !port.is_empty() && check_ifname(port).is_err() {
         let what = format!("\"{port}\" is too long to be the interface's name too");
@@ -129,14 +140,6 @@ fn check_ifname(name: &str) -> Result<(), Invalid> {
         return Err(Invalid::new(format!("\"{name}\" cannot be an interface's name"), hint));
     }
     Ok(())
-}
-
-fn kind(value: &Value) -> Result<PortKind, Invalid> {
-    match text(value)?.as_str() {
-        "tap" => Ok(PortKind::Tap),
-        other @ ("xdp" | "packet") => Err(Invalid::new(format!("\"{other}\" is not in this version"), "\"tap\"")),
-        other => Err(Invalid::new(format!("unknown kind \"{other}\""), "\"tap\"")),
-    }
 }
 
 fn netns(value: &Value) -> Result<String, Invalid> {

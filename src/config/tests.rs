@@ -73,7 +73,7 @@ const FAULTS: &[Fault] = &[
     ("ageing_s = 300", &["ageing_s = 0"], 0, "0 is out of range"),
     ("fdb_max = 65536", &["fdb_max = 9"], 0, "9 is out of range"),
     ("mac = \"02:00:00:00:00:fe\"", &["mac = \"02:00:00:00:fe\""], 0, "not a MAC address"),
-    ("kind = \"tap\"", &["kind = \"xdp\""], 0, "not in this version"),
+    ("kind = \"tap\"", &["kind = \"wifi\""], 0, "unknown kind \"wifi\""),
     ("ifname = \"eth0\"", &["ifname = \"sixteen-letters-\""], 0, "cannot be an interface's name"),
     ("netns = \"one\"", &["netns = \"a/b\""], 0, "\"a/b\" is not a namespace"),
     ("mac = \"02:00:00:00:00:01\"", &["mac = \"03:00:00:00:00:01\""], 0, "multicast"),
@@ -171,13 +171,13 @@ fn a_good_file_becomes_values() {
     assert_eq!(config.engine.control, Path::new("/tmp/x.sock"));
     assert_eq!(config.domain[0].mac, "02:00:00:00:00:fe".parse().ok());
     let [h1, h2, h3] = config.port.as_slice() else { panic!("three ports") };
-    assert_eq!((h1.name.as_str(), h1.ifname.as_str(), h1.mtu), ("h1", "eth0", 1500));
+    assert_eq!((h1.name.as_str(), h1.ifname.as_str(), h1.mtu), ("h1", "eth0", Some(1500)));
     assert_eq!(h1.netns_path().unwrap(), Path::new("/run/netns/one"));
     assert_eq!(h1.address, ["10.0.0.1/24".parse().unwrap(), "fd00::1/64".parse().unwrap()]);
     assert_eq!(h1.routes, ["default via 10.0.0.254".parse().unwrap()]);
     assert_eq!(h1.storm, "broadcast=1000".parse().unwrap());
     assert!(h1.isolated && !h2.isolated);
-    assert_eq!((h2.mtu, h3.mtu, h3.queues), (9000, 1400, 1));
+    assert_eq!((h2.mtu, h3.mtu, h3.queues), (Some(9000), Some(1400), None));
 }
 
 #[test]
@@ -223,6 +223,85 @@ fn one_interface_has_one_port() {
     assert_eq!(found, "11: interface \"eth0\" in /run/netns/n exists twice (another ifname; the first is in line 6)");
     let elsewhere = one_port(&format!("ifname = \"eth0\"\nnetns = \"m\"\n{second}"));
     assert!(Config::parse(&elsewhere, &[0]).is_ok());
+}
+
+/// A file's only complaints, whatever their order.
+fn all(text: &str) -> Vec<String> {
+    problems(text).into_iter().map(|problem| format!("{} ({})", problem.what, problem.hint)).collect()
+}
+
+#[test]
+fn each_kind_takes_its_own_keys() {
+    let good = ["kind = \"xdp\"\nqueues = 2", "kind = \"packet\"\nifname = \"veth0\"\nnetns = \"n\""];
+    for keys in
+        good.into_iter().chain(["kind = \"pcap\"\nreplay = \"/a\"\nrecord = \"/b\"\npace = 5\ntimes = 2\nmtu = 9000"])
+    {
+        let config = Config::parse(&one_port(keys), &[0]).unwrap_or_else(|report| panic!("{keys}: {report}"));
+        let json = serde_json::to_value(&config.port[0]).unwrap();
+        assert_eq!(PortConfig::from_json(&json).as_ref(), Ok(&config.port[0]), "{json}");
+    }
+    let tap =
+        "mac = \"02:00:00:00:00:01\"\naddress = [\"10.0.0.1/24\"]\nroutes = [{ to = \"10.1.0.0/16\" }]\nmtu = 1400";
+    let found = all(&one_port(&format!("kind = \"packet\"\n{tap}")));
+    assert_eq!(found.len(), 4, "{found:#?}");
+    assert_eq!(
+        found[0],
+        "port \"a\": mac: makes no sense for kind \"packet\" (leave it out: the interface is somebody else's, and keeps what it has)"
+    );
+    let interface = "ifname = \"x\"\nnetns = \"n\"\nqueues = 1\nreplay = \"/a\"";
+    assert_eq!(all(&one_port(&format!("kind = \"pcap\"\n{interface}"))).len(), 3);
+    assert!(first(&one_port("record = \"/a\"")).contains("record: makes no sense for kind \"tap\""));
+}
+
+#[test]
+fn a_pcap_port_has_files() {
+    let pcap = |keys: &str| one_port(&format!("kind = \"pcap\"\n{keys}"));
+    let cases = [
+        ("", "a pcap port needs a file"),
+        ("replay = \"a.pcap\"", "\"a.pcap\" is no file"),
+        ("replay = \"/a\"\npace = 0", "\"0\" is no pace"),
+        ("replay = \"/a\"\npace = \"fast\"", "\"fast\" is no pace"),
+        ("replay = \"/a\"\ntimes = 0", "0 is out of range"),
+    ];
+    for (keys, complaint) in cases {
+        let found = all(&pcap(keys));
+        assert!(found.len() == 1 && found[0].contains(complaint), "{keys}: {found:?}");
+    }
+    let second = "[[port]]\nname = \"b\"\ndomain = \"lan\"\nkind = \"pcap\"\nrecord = \"/a\"";
+    assert!(first(&pcap(&format!("record = \"/a\"\n{second}"))).contains("recording to /a exists twice"));
+}
+
+#[test]
+fn any_port_may_have_faults() {
+    let fault = "fault = { drop = 0.01, duplicate = 1, corrupt = 1e-3, delay_ms = 5, rate_mbit = 100, seed = 7, direction = \"in\" }";
+    let port = Config::parse(&one_port(fault), &[0]).unwrap().port.remove(0);
+    let read = port.fault.clone().unwrap();
+    assert_eq!(
+        [read.drop, read.duplicate, read.reorder, read.corrupt].map(|share| share.0.share()),
+        [0.01, 1.0, 0.0, 0.001]
+    );
+    assert_eq!((read.delay_ms, read.rate_mbit, read.seed, read.direction), (5, 100, 7, Direction::In));
+    let json = serde_json::to_value(&port).unwrap();
+    assert_eq!(PortConfig::from_json(&json).as_ref(), Ok(&port), "{json}");
+    let flag: FaultFlag =
+        "drop=0.01,duplicate=1,corrupt=1e-3,delay_ms=5,rate_mbit=100,seed=7,direction=in".parse().unwrap();
+    let flags = serde_json::json!({"name": "a", "domain": "lan", "fault": flag});
+    assert_eq!(PortConfig::from_json(&flags), Ok(port));
+    assert!("drop".parse::<FaultFlag>().is_err());
+    let cases = [
+        ("drop = 1.5", "1.5 is no share of frames"),
+        ("drop = -1", "-1 is no share of frames"),
+        ("drop = nan", "is no share of frames"),
+        ("corrupt = \"some\"", "\"some\" is no share of frames"),
+        ("delay_ms = 0.5", "a fraction"),
+        ("rate_mbit = 0", "0 is out of range"),
+        ("direction = \"up\"", "unknown direction \"up\""),
+        ("drops = 0.1", "unknown key \"drops\""),
+    ];
+    for (keys, complaint) in cases {
+        let found = all(&one_port(&format!("fault = {{ {keys} }}")));
+        assert!(found.len() == 1 && found[0].contains(complaint), "{keys}: {found:?}");
+    }
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //!
 //! Every call may take as long as creating an interface takes (milliseconds); none waits for traffic.
 
+mod ports;
 mod refusal;
-mod tap;
 mod view;
 
 pub use refusal::{Kind, Refusal};
@@ -13,25 +13,25 @@ use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crossdock_engine::ports::tap::{Tap, TapHandle};
 use crossdock_engine::switch::{self, Membership, Switch};
 use crossdock_engine::tables::storm::StormCaps;
 use crossdock_engine::tables::topology::Domain;
 use crossdock_engine::worker::{Event, Polling, WorkerConfig};
 
 use crate::config::{Config, DomainConfig, EngineConfig, Poll, PortConfig};
+use ports::Handle;
 
 /// A running switch. Dropping it closes every port.
 pub struct Service {
     switch: Switch,
-    ports: Mutex<BTreeMap<String, Made>>,
+    ports: Mutex<BTreeMap<String, Entry>>,
     persist: bool,
 }
 
-/// How a port was asked for, and where its interface is now.
-struct Made {
+/// How a port was asked for, and what is kept of it.
+struct Entry {
     config: PortConfig,
-    handle: TapHandle,
+    handle: Box<dyn Handle>,
 }
 
 impl Service {
@@ -74,17 +74,16 @@ impl Service {
         Ok(self.switch.remove_domain(name)?)
     }
 
-    /// Creates a port's interface and opens the port.
+    /// Makes a port and opens it.
     ///
     /// # Errors
-    /// Its name is taken, its domain does not exist, or the interface cannot be created.
+    /// Its name is taken, its domain does not exist, or it cannot be made.
     pub fn add_port(&self, port: &PortConfig) -> Result<(), Refusal> {
-        let mut ports = self.made();
+        let mut ports = self.entries();
         self.check_new(&ports, port)?;
-        let tap = Tap::create(&tap::config(port, self.persist)).map_err(|error| tap::refusal(port, &error))?;
-        let handle = tap.handle();
-        self.switch.add_port(Box::new(tap), &membership(port))?;
-        ports.insert(port.name.clone(), Made { config: port.clone(), handle });
+        let made = ports::make(port, self.persist)?;
+        self.switch.add_port(made.port, &membership(port))?;
+        ports.insert(port.name.clone(), Entry { config: port.clone(), handle: made.handle });
         Ok(())
     }
 
@@ -93,10 +92,9 @@ impl Service {
     /// # Errors
     /// There is none of that name.
     pub fn remove_port(&self, name: &str) -> Result<(), Refusal> {
-        let mut ports = self.made();
-        if let Some(made) = ports.get(name) {
-            // Refused only for an interface that is gone, and then there is nothing to remove.
-            let _ = made.handle.release();
+        let mut ports = self.entries();
+        if let Some(entry) = ports.get(name) {
+            entry.handle.release();
         }
         self.switch.remove_port(name)?;
         ports.remove(name);
@@ -118,15 +116,16 @@ impl Service {
     }
 
     /// Refuses before any interface is made for nothing.
-    fn check_new(&self, ports: &BTreeMap<String, Made>, port: &PortConfig) -> Result<(), Refusal> {
+    fn check_new(&self, ports: &BTreeMap<String, Entry>, port: &PortConfig) -> Result<(), Refusal> {
         if ports.contains_key(&port.name) {
             return Err(switch::Error::Exists(format!("port {}", port.name)).into());
         }
+        ports::check_interface(port, ports.values().map(|entry| &entry.config))?;
         let domains: Vec<String> = self.switch.domains().into_iter().map(|domain| domain.name).collect();
         if domains.contains(&port.domain) { Ok(()) } else { Err(no_domain(port, &domains)) }
     }
 
-    fn made(&self) -> MutexGuard<'_, BTreeMap<String, Made>> {
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
         self.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,14 +7,14 @@ use crossdock_engine::flow::FlowKey;
 use crossdock_engine::program::Action;
 use crossdock_engine::switch::{DomainStatus, FdbStatus, FlowStatus, PortStatus, WorkerStatus};
 
-use super::{Made, Refusal, Service};
+use super::{Entry, Refusal, Service};
 use crate::control::api::{DomainInfo, DropInfo, Drops, FdbInfo, FlowInfo, OffloadInfo, PortInfo, WorkerInfo};
 
 impl Service {
     /// All ports, by name.
     pub fn ports(&self) -> Vec<PortInfo> {
-        let made = self.made();
-        let info = |status: PortStatus| Some(port(made.get(&status.name)?, status));
+        let entries = self.entries();
+        let info = |status: PortStatus| Some(port(entries.get(&status.name)?, status));
         let mut ports: Vec<_> = self.switch.ports().into_iter().filter_map(info).collect();
         ports.sort_by(|a, b| a.name.cmp(&b.name));
         ports
@@ -87,14 +87,14 @@ impl Service {
     }
 }
 
-fn port(made: &Made, status: PortStatus) -> PortInfo {
-    let place = made.handle.whereabouts();
+fn port(entry: &Entry, status: PortStatus) -> PortInfo {
+    let place = entry.handle.whereabouts();
     let (ifname, netns) = place.map_or((None, None), |place| (Some(place.ifname), place.netns));
     let drops = port_drops(&status);
     let count = &status.counters;
     PortInfo {
-        ifname: ifname.unwrap_or_else(|| made.config.ifname.clone()),
-        netns: netns.or_else(|| made.config.netns.clone()),
+        ifname: ifname.unwrap_or_else(|| entry.config.ifname.clone()),
+        netns: netns.or_else(|| entry.config.netns.clone()),
         kind: status.kind.into(),
         domain: status.domain.unwrap_or_default(),
         up: status.up,

@@ -26,7 +26,20 @@ pub struct World {
     pub hosts: Vec<Namespace>,
     pub lab: Lab,
     engine: String,
-    ports: Vec<String>,
+    ports: Vec<HostPort>,
+}
+
+/// A host's port.
+struct HostPort {
+    kind: &'static str,
+    addressed: bool,
+    keys: String,
+}
+
+impl HostPort {
+    fn tap(addressed: bool) -> HostPort {
+        HostPort { kind: "tap", addressed, keys: String::new() }
+    }
 }
 
 impl World {
@@ -35,7 +48,7 @@ impl World {
         let mut world = World::silent(name, 0);
         for n in 1..=hosts {
             world.hosts.push(world.lab.namespace(&format!("h{n}")).unwrap());
-            world.ports.push(format!("address = [\"10.0.0.{n}/24\", \"fd00::{n:x}/64\"]\n"));
+            world.ports.push(HostPort::tap(true));
         }
         world
     }
@@ -46,7 +59,7 @@ impl World {
         let switch = lab.namespace("sw").unwrap();
         let hosts: Vec<_> = (1..=hosts).map(|n| lab.namespace(&format!("h{n}")).unwrap()).collect();
         hosts.iter().for_each(silence);
-        World { switch, ports: vec![String::new(); hosts.len()], hosts, lab, engine: String::new() }
+        World { switch, ports: hosts.iter().map(|_| HostPort::tap(false)).collect(), hosts, lab, engine: String::new() }
     }
 
     /// Adds a host that is no port yet.
@@ -63,13 +76,30 @@ impl World {
 
     /// Adds keys to every port.
     pub fn every_port(mut self, keys: &str) -> World {
-        self.ports.iter_mut().for_each(|port| *port += &format!("{keys}\n"));
+        self.ports.iter_mut().for_each(|port| port.keys += &format!("{keys}\n"));
         self
     }
 
     /// Adds keys to the port of host `n`.
     pub fn port(mut self, n: usize, keys: &str) -> World {
-        self.ports[n - 1] += &format!("{keys}\n");
+        self.ports[n - 1].keys += &format!("{keys}\n");
+        self
+    }
+
+    /// Gives host `n` one end of a veth, `eth0` of this MTU. The other, `vethn` beside the switch, is to be its port, of a kind
+    /// that takes interfaces of somebody else.
+    pub fn veth(mut self, n: usize, kind: &'static str, mtu: usize) -> World {
+        let (host, switch) = (&self.hosts[n - 1], &self.switch);
+        silence(switch);
+        let peer = format!("peer name eth0 netns {} mtu {mtu} address 02:00:00:00:00:{n:02x}", host.name());
+        switch.ip(&format!("link add veth{n} mtu {mtu} type veth {peer}")).unwrap();
+        switch.ip(&format!("link set veth{n} up")).unwrap();
+        if self.ports[n - 1].addressed {
+            host.ip(&format!("addr add 10.0.0.{n}/24 dev eth0")).unwrap();
+            host.ip(&format!("addr add fd00::{n:x}/64 dev eth0 nodad")).unwrap();
+        }
+        host.ip("link set eth0 up").unwrap();
+        self.ports[n - 1].kind = kind;
         self
     }
 
@@ -80,10 +110,16 @@ impl World {
     pub fn config(&self) -> String {
         let mut config = format!("[engine]\ncontrol = \"{}\"\n{}", self.socket().display(), self.engine);
         config += "[[domain]]\nname = \"lan\"\n";
-        for (n, (host, keys)) in (1..).zip(self.hosts.iter().zip(&self.ports)) {
-            config += &format!("[[port]]\nname = \"h{n}\"\nifname = \"eth0\"\ndomain = \"lan\"\n");
-            config += &format!("netns = \"{}\"\nmac = \"02:00:00:00:00:{n:02x}\"\n", host.name());
-            config += keys;
+        for (n, (host, port)) in (1..).zip(self.hosts.iter().zip(&self.ports)) {
+            config += &format!("[[port]]\nname = \"h{n}\"\nkind = \"{}\"\ndomain = \"lan\"\n", port.kind);
+            config += &match port.kind {
+                "tap" => format!("ifname = \"eth0\"\nnetns = \"{}\"\nmac = \"02:00:00:00:00:{n:02x}\"\n", host.name()),
+                _ => format!("ifname = \"veth{n}\"\n"),
+            };
+            if port.addressed && port.kind == "tap" {
+                config += &format!("address = [\"10.0.0.{n}/24\", \"fd00::{n:x}/64\"]\n");
+            }
+            config += &port.keys;
         }
         config
     }

@@ -221,6 +221,11 @@ impl ChannelEnd {
         Ok(())
     }
 
+    /// Whether the switch has dropped its side. What it sent before can still be received.
+    pub fn is_closed(&self) -> bool {
+        self.side.is_closed()
+    }
+
     /// The next frame from the switch. It belongs to the caller: give it to [`ChannelEnd::free`] or send it.
     #[inline]
     pub fn recv_frame(&mut self) -> Option<Frame> {

@@ -10,7 +10,14 @@
 //! Frames and counters are lent to every call as [`Io`], so a queue shares nothing and needs no lock.
 
 pub mod channel;
+mod device;
+pub mod fault;
+mod netns;
+pub mod packet;
+pub mod pcap;
 pub mod tap;
+
+pub use netns::NetnsError;
 
 use crate::drop::DropReason;
 use crate::frame::{Arena, Batch, Frame, Pool};
@@ -18,6 +25,7 @@ use crate::stats::PortCounters;
 use crate::wire::Mac;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::time::Instant;
 
 /// What a port can carry, told to the rest of the world (`show ports`) and to the engine's MTU check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +42,15 @@ pub struct Caps {
     pub uso: bool,
     /// Super-frames may be inside a UDP tunnel.
     pub tunnel: bool,
+}
+
+/// Where an interface is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// Its present name.
+    pub ifname: String,
+    /// The name under /run/netns of its present namespace; `None` where it has none, as ours.
+    pub netns: Option<String>,
 }
 
 /// A place frames come from and go to. Opened once, into queues.
@@ -79,6 +96,14 @@ pub trait Queue: Send {
     fn arm(&mut self) -> bool {
         false
     }
+
+    /// When the queue must be looked at again even if no frame waits: the worker sleeps no longer than until then.
+    fn due(&self) -> Option<Instant> {
+        None
+    }
+
+    /// The worker lets go of the port: frames that the queue holds are given back, dropped by name.
+    fn close(&mut self, _io: &mut Io<'_>) {}
 
     /// Whether frames can pass now (interface up). Asked about once a second.
     fn is_up(&mut self) -> bool {

@@ -70,10 +70,12 @@ impl Sleeper {
         }
     }
 
-    /// Sleeps until something happens or housekeeping is due. Edge-triggered: the caller has drained every queue.
-    fn sleep(&mut self) {
+    /// Sleeps until something happens, a queue is due or housekeeping is. Edge-triggered: the caller has drained every
+    /// queue.
+    fn sleep(&mut self, due: Option<Instant>) {
+        let nap = due.map_or(NAP, |due| due.saturating_duration_since(Instant::now()).min(NAP));
         // An interrupted sleep is only a short one.
-        let _ = self.poll.poll(&mut self.events, Some(NAP));
+        let _ = self.poll.poll(&mut self.events, Some(nap));
     }
 }
 
@@ -105,7 +107,7 @@ impl Worker {
         if self.core.ports.arm() {
             return last_ticks;
         }
-        sleeper.sleep();
+        sleeper.sleep(self.core.ports.due());
         self.account(0, last_ticks)
     }
 

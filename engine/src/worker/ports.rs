@@ -12,6 +12,7 @@ use crate::wire::ethernet::{HEADER_LEN, VLAN_TAG_LEN};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Instant;
 
 /// A port as it is handed to a worker.
 pub struct Attachment {
@@ -103,6 +104,7 @@ impl Ports {
         }
         let mut io = Io { pool, count: &slot.counters };
         slot.out.drain().for_each(|frame| io.discard(frame, DropReason::PortDown));
+        slot.queues.iter_mut().for_each(|queue| queue.close(&mut io));
         Some((slot.name, slot.queues))
     }
 
@@ -147,6 +149,12 @@ impl Ports {
     pub fn arm(&mut self) -> bool {
         let mut queues = self.slots.iter_mut().flatten().flat_map(|slot| &mut slot.queues);
         queues.any(|queue| queue.arm()) || self.peers.arm()
+    }
+
+    /// When a queue must be looked at again although no frame waits.
+    pub fn due(&self) -> Option<Instant> {
+        let queues = self.slots.iter().flatten().flat_map(|slot| &slot.queues);
+        queues.filter_map(|queue| queue.due()).min()
     }
 
     /// Fills `batch` from one queue and counts what came.

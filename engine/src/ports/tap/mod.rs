@@ -14,24 +14,22 @@
 //! the header, or on request, the port is the plain TAP of the `tun-tap` crate: wire-size frames, checksums complete.
 
 mod link;
-mod netns;
 mod place;
 mod plain;
-mod queue;
 mod sys;
 
-use super::{Caps, Port, Queue};
+use super::device::{Device, DeviceQueue, Read, Trouble, is, polls};
+use super::netns::{self, Netns, NetnsError};
+use super::{Caps, Port, Queue, Whereabouts};
 use crate::frame::Arena;
 use crate::wire::{Cidr, Mac};
-use netns::Netns;
 use place::Place;
 use plain::Plain;
-use queue::{Device, TapQueue};
+use rustix::event::PollFlags;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use sys::Offloads;
 
@@ -109,15 +107,8 @@ pub enum TapError {
     #[error("`queues` must be at least 1")]
     NoQueues,
     /// The namespace cannot be opened.
-    #[error("network namespace `{name}` ({path}): {source}", path = path.display())]
-    Netns {
-        /// As in the configuration.
-        name: String,
-        /// Where it was looked for.
-        path: PathBuf,
-        /// What the kernel says.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
     /// The kernel has no TAPs.
     #[error("/dev/net/tun: {0}; is the module `tun` loaded, and the device visible here?")]
     NoTun(io::Error),
@@ -161,14 +152,39 @@ impl Device for OwnedFd {
     const VNET: bool = true;
 
     #[inline]
-    fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        Ok(rustix::io::read(self, buf)?)
+    fn read(&self, buf: &mut [u8]) -> io::Result<Read> {
+        Ok(rustix::io::read(self, buf)?.into())
     }
 
     #[inline]
     fn write(&self, buf: &[u8]) -> io::Result<usize> {
         Ok(rustix::io::write(self, buf)?)
     }
+
+    fn trouble(&self, error: &io::Error) -> Trouble {
+        trouble(error)
+    }
+
+    fn is_up(&self) -> io::Result<bool> {
+        Ok(is_up(self.as_fd()))
+    }
+}
+
+/// What an error of a TAP's file means (drivers/net/tun.c).
+fn trouble(error: &io::Error) -> Trouble {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => Trouble::Busy,
+        _ if is(error, &[libc::EINVAL]) => Trouble::Refused,
+        // Interface down: `tun_get_user`.
+        _ if is(error, &[libc::EIO]) => Trouble::Down,
+        _ if is(error, &[libc::EBADFD, libc::ENODEV, libc::EBADF]) => Trouble::Gone,
+        _ => Trouble::Other,
+    }
+}
+
+/// A TAP is writable exactly while its interface is up (`tun_sock_writeable` in drivers/net/tun.c).
+fn is_up(tap: BorrowedFd<'_>) -> bool {
+    polls(tap, PollFlags::OUT)
 }
 
 impl Tap {
@@ -227,8 +243,10 @@ impl Port for Tap {
 
     fn open(self: Box<Self>, _arena: &Arena, _workers: usize) -> io::Result<Vec<Box<dyn Queue>>> {
         Ok(match self.files {
-            Files::Offload(files) => files.into_iter().map(|file| Box::new(TapQueue(file)) as Box<dyn Queue>).collect(),
-            Files::Plain(file) => vec![Box::new(TapQueue(file))],
+            Files::Offload(files) => {
+                files.into_iter().map(|file| Box::new(DeviceQueue::new(file)) as Box<dyn Queue>).collect()
+            }
+            Files::Plain(file) => vec![Box::new(DeviceQueue::new(file))],
         })
     }
 }
@@ -236,15 +254,6 @@ impl Port for Tap {
 /// Answers where a TAP is for as long as its queues are open.
 #[derive(Clone)]
 pub struct TapHandle(Weak<dyn AsFd + Send + Sync>);
-
-/// Where an interface is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Whereabouts {
-    /// Its present name.
-    pub ifname: String,
-    /// The name under /run/netns of its present namespace; `None` where it has none, as ours.
-    pub netns: Option<String>,
-}
 
 impl TapHandle {
     /// Where the interface is now; `None` when it is gone.

@@ -1,9 +1,9 @@
 //! Bringing a TAP to where it belongs.
 
 use super::link::{self, Netlink};
-use super::netns::Netns;
 use super::plain::Plain;
 use super::{Files, TEMPORARY, Tap, TapConfig, TapError, sys};
+use crate::ports::netns::Netns;
 use crate::wire::vnet;
 use std::fmt;
 use std::io;

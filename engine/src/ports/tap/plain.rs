@@ -1,7 +1,7 @@
 //! The TAP of the `tun-tap` crate: no virtio-net header, hence no offloads; one queue.
 
-use super::queue::Device;
-use super::sys;
+use super::{is_up, sys, trouble};
+use crate::ports::device::{Device, Read, Trouble};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use tun_tap::{Iface, Mode};
@@ -28,11 +28,19 @@ impl AsFd for Plain {
 impl Device for Plain {
     const VNET: bool = false;
 
-    fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.recv(buf)
+    fn read(&self, buf: &mut [u8]) -> io::Result<Read> {
+        Ok(self.0.recv(buf)?.into())
     }
 
     fn write(&self, buf: &[u8]) -> io::Result<usize> {
         self.0.send(buf)
+    }
+
+    fn trouble(&self, error: &io::Error) -> Trouble {
+        trouble(error)
+    }
+
+    fn is_up(&self) -> io::Result<bool> {
+        Ok(is_up(self.as_fd()))
     }
 }

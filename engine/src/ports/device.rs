@@ -1,11 +1,12 @@
-//! One queue of a TAP: one read or write per frame.
+//! A queue over a file of the kernel that gives and takes one frame per call: a TAP's, or a packet socket.
 //!
 //! # Theory of operation
 //!
 //! A frame is read into a super chunk, the *landing*, because its length is known only afterwards; the virtio-net
 //! header lands in the headroom, directly in front of the frame. A frame that fits a small chunk is copied into one
 //! and the landing goes back to the pool, where it is the next to be taken, still in cache. Only super-frames
-//! consume super chunks.
+//! consume super chunks. A VLAN tag that the kernel took out of the frame is put back where it was, and the offsets of
+//! the header move with it.
 //!
 //! A call stops after about [`SUPER_BURST`] bytes of super-frames, so that they are switched and written while they
 //! are in the second-level cache.
@@ -17,6 +18,7 @@
 use crate::drop::DropReason;
 use crate::frame::{Batch, Frame, Offload, SMALL_ROOM, SUPER_ROOM};
 use crate::ports::{Io, Queue};
+use crate::wire::ethernet::VLAN_TAG_LEN;
 use crate::wire::vnet;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
@@ -28,30 +30,92 @@ const SUPER_BURST: usize = 64 * 1024;
 /// Reads after which a receive call ends, even if every frame had to be dropped: more than the kernel queues (1000).
 const MOST_READS: usize = 1024;
 
-/// An open TAP.
+/// Bytes of a frame in front of its VLAN tag: both addresses.
+const ADDRESSES: usize = 12;
+
+/// An open file that frames pass through.
 pub(super) trait Device: AsFd + Send + Sync + 'static {
     /// Whether a virtio-net header precedes every frame.
     const VNET: bool;
 
     /// Reads one frame without blocking.
-    fn read(&self, buf: &mut [u8]) -> io::Result<usize>;
+    fn read(&self, buf: &mut [u8]) -> io::Result<Read>;
 
     /// Writes one frame without blocking.
     fn write(&self, buf: &[u8]) -> io::Result<usize>;
+
+    /// What an error of either call means.
+    fn trouble(&self, error: &io::Error) -> Trouble;
+
+    /// Whether the interface is up.
+    ///
+    /// # Errors
+    /// It is gone.
+    fn is_up(&self) -> io::Result<bool>;
+
+    /// Frames that the kernel has thrown away for want of room since it was last asked.
+    fn overrun(&self) -> u32 {
+        0
+    }
 }
 
-/// One worker's end of a TAP.
-pub(super) struct TapQueue<D>(pub Arc<D>);
+/// What one read gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Read {
+    /// Bytes, the virtio-net header included.
+    pub len: usize,
+    /// The VLAN tag that the kernel took out, as it stands in a frame.
+    pub tag: Option<[u8; VLAN_TAG_LEN]>,
+    /// The frame was longer than the buffer.
+    pub cut: bool,
+}
+
+impl From<usize> for Read {
+    #[inline]
+    fn from(len: usize) -> Read {
+        Read { len, tag: None, cut: false }
+    }
+}
+
+/// What an error means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// Nothing to read, or no room to write.
+    Busy,
+    /// The header has no word for the frame's offload; when reading, the kernel has thrown the frame away.
+    Refused,
+    /// The interface is down.
+    Down,
+    /// The interface is gone for good.
+    Gone,
+    /// Anything else. Reading will not get better.
+    Other,
+}
+
+/// One worker's end of a device.
+pub(super) struct DeviceQueue<D> {
+    device: Arc<D>,
+    news: Option<News>,
+}
+
+/// What was found between two calls, to be told in the next.
+struct News {
+    overrun: u32,
+    gone: io::Result<()>,
+}
 
 /// What one read found.
 enum Landed {
     Frame,
-    Refused,
+    Refused(DropReason),
     Nothing,
 }
 
-impl<D: Device> Queue for TapQueue<D> {
+impl<D: Device> Queue for DeviceQueue<D> {
     fn receive(&mut self, io: &mut Io<'_>, batch: &mut Batch) -> io::Result<()> {
+        if self.news.is_some() {
+            self.tell(io)?;
+        }
         let mut budget = SUPER_BURST;
         for _ in 0..MOST_READS {
             if batch.room() == 0 || budget == 0 {
@@ -60,7 +124,7 @@ impl<D: Device> Queue for TapQueue<D> {
             let Some(mut landing) = io.pool.alloc(SUPER_ROOM) else { return self.starve(io, batch) };
             match self.land(&mut landing) {
                 Ok(Landed::Frame) => budget = budget.saturating_sub(deliver(io, landing, batch)),
-                Ok(Landed::Refused) => refuse(io, landing, DropReason::BadVnetHeader),
+                Ok(Landed::Refused(reason)) => refuse(io, landing, reason),
                 nothing => {
                     io.pool.free(landing);
                     return nothing.map(drop);
@@ -82,42 +146,70 @@ impl<D: Device> Queue for TapQueue<D> {
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.0.as_fd())
+        Some(self.device.as_fd())
     }
 
     /// Frames may have been left by a call that ended early.
     fn arm(&mut self) -> bool {
-        self.polls(PollFlags::IN)
+        polls(self.device.as_fd(), PollFlags::IN)
     }
 
-    /// A TAP is writable exactly while its interface is up (`tun_sock_writeable` in drivers/net/tun.c).
     fn is_up(&mut self) -> bool {
-        self.polls(PollFlags::OUT)
+        let up = self.device.is_up();
+        let overrun = self.device.overrun();
+        let (up, gone) = match up {
+            Ok(up) => (up, Ok(())),
+            Err(error) => (false, Err(error)),
+        };
+        if overrun > 0 || gone.is_err() {
+            self.news = Some(News { overrun, gone });
+        }
+        up
     }
 }
 
-impl<D: Device> TapQueue<D> {
+impl<D: Device> DeviceQueue<D> {
+    /// A queue of an open device.
+    pub fn new(device: Arc<D>) -> DeviceQueue<D> {
+        DeviceQueue { device, news: None }
+    }
+
     const HEADER_LEN: usize = if D::VNET { vnet::LEN } else { 0 };
 
-    fn polls(&self, event: PollFlags) -> bool {
-        let mut fds = [PollFd::new(&*self.0, event)];
-        let polled = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
-        polled.is_ok() && fds[0].revents().contains(event)
+    /// Tells what was found when the link was looked at.
+    #[cold]
+    fn tell(&mut self, io: &mut Io<'_>) -> io::Result<()> {
+        let Some(news) = self.news.take() else { return Ok(()) };
+        (0..news.overrun).for_each(|_| io.refuse(0, DropReason::RxOverrun));
+        news.gone
     }
 
     /// Reads one frame into an empty super chunk.
     fn land(&self, landing: &mut Frame) -> io::Result<Landed> {
         let room = landing.prepend(Self::HEADER_LEN) && landing.set_len(Self::HEADER_LEN + SUPER_ROOM);
         debug_assert!(room, "a fresh frame has full headroom");
-        let read = uninterrupted(|| self.0.read(landing));
-        let whole = landing.set_len(*read.as_ref().unwrap_or(&0));
-        match read {
-            Ok(_) if whole && self.take_header(landing) => Ok(Landed::Frame),
-            Ok(_) => Ok(Landed::Refused),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Landed::Nothing),
-            // An offload the header has no word for: the kernel has thrown the frame away.
-            Err(error) if is(&error, &[libc::EINVAL]) => Ok(Landed::Refused),
-            Err(error) => Err(error),
+        let read = match uninterrupted(|| self.device.read(landing)) {
+            Ok(read) => read,
+            Err(error) => {
+                let emptied = landing.set_len(0);
+                debug_assert!(emptied, "always possible");
+                return self.explain(error);
+            }
+        };
+        let whole = landing.set_len(read.len);
+        Ok(match read.cut {
+            true => Landed::Refused(DropReason::TooBig),
+            false if whole && self.take_header(landing) && insert(read.tag, landing) => Landed::Frame,
+            false => Landed::Refused(DropReason::BadVnetHeader),
+        })
+    }
+
+    /// What an error of reading is to the caller.
+    fn explain(&self, error: io::Error) -> io::Result<Landed> {
+        match self.device.trouble(&error) {
+            Trouble::Busy | Trouble::Down => Ok(Landed::Nothing),
+            Trouble::Refused => Ok(Landed::Refused(DropReason::BadVnetHeader)),
+            Trouble::Gone | Trouble::Other => Err(error),
         }
     }
 
@@ -138,12 +230,12 @@ impl<D: Device> TapQueue<D> {
             return Ok(());
         }
         for _ in 0..MOST_READS {
-            match uninterrupted(|| self.0.read(&mut [0; vnet::LEN])) {
+            match uninterrupted(|| self.device.read(&mut [0; vnet::LEN])) {
                 Ok(_) => io.refuse(0, DropReason::PoolEmpty),
-                // As in `land`: thrown away by the kernel.
-                Err(error) if is(&error, &[libc::EINVAL]) => io.refuse(0, DropReason::BadVnetHeader),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
+                Err(error) => match self.explain(error)? {
+                    Landed::Refused(reason) => io.refuse(0, reason),
+                    _ => break,
+                },
             }
         }
         Ok(())
@@ -155,15 +247,14 @@ impl<D: Device> TapQueue<D> {
             io.sent(frame);
             return Ok(());
         };
-        let gone = is(&error, &[libc::EBADFD, libc::ENODEV, libc::EBADF]);
-        let reason = match error.kind() {
-            io::ErrorKind::WouldBlock => DropReason::TxFull,
-            // Interface down: drivers/net/tun.c, tun_get_user.
-            _ if gone || is(&error, &[libc::EIO]) => DropReason::PortDown,
-            _ => DropReason::TxError,
+        let trouble = self.device.trouble(&error);
+        let reason = match trouble {
+            Trouble::Busy => DropReason::TxFull,
+            Trouble::Down | Trouble::Gone => DropReason::PortDown,
+            Trouble::Refused | Trouble::Other => DropReason::TxError,
         };
         io.discard(frame, reason);
-        if gone { Err(error) } else { Ok(()) }
+        if trouble == Trouble::Gone { Err(error) } else { Ok(()) }
     }
 
     fn write(&self, frame: &mut Frame) -> io::Result<()> {
@@ -176,7 +267,7 @@ impl<D: Device> TapQueue<D> {
             return Err(io::ErrorKind::Unsupported.into());
         }
         frame[..Self::HEADER_LEN].copy_from_slice(&header[..Self::HEADER_LEN]);
-        uninterrupted(|| self.0.write(frame))?;
+        uninterrupted(|| self.device.write(frame))?;
         let stripped = frame.strip(Self::HEADER_LEN);
         debug_assert!(stripped, "what was put in front");
         Ok(())
@@ -215,9 +306,30 @@ fn refuse(io: &mut Io<'_>, frame: Frame, reason: DropReason) {
     io.pool.free(frame);
 }
 
+/// Puts a VLAN tag behind the addresses. False when there is no room, or no frame.
+#[inline]
+fn insert(tag: Option<[u8; VLAN_TAG_LEN]>, frame: &mut Frame) -> bool {
+    tag.is_none_or(|tag| insert_tag(tag, frame))
+}
+
+fn insert_tag(tag: [u8; VLAN_TAG_LEN], frame: &mut Frame) -> bool {
+    if frame.len() < ADDRESSES || !frame.prepend(VLAN_TAG_LEN) {
+        return false;
+    }
+    frame.copy_within(VLAN_TAG_LEN..VLAN_TAG_LEN + ADDRESSES, 0);
+    frame[ADDRESSES..ADDRESSES + VLAN_TAG_LEN].copy_from_slice(&tag);
+    if let Some(csum) = &mut frame.offload.csum {
+        csum.start += VLAN_TAG_LEN as u16;
+    }
+    if let Some(gso) = &mut frame.offload.gso {
+        gso.hdr_len += VLAN_TAG_LEN as u16;
+    }
+    frame.len() <= vnet::MAX_FRAME
+}
+
 /// Repeats a system call that a signal interrupted.
 #[inline]
-fn uninterrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -226,14 +338,22 @@ fn uninterrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usiz
     }
 }
 
-fn is(error: &io::Error, codes: &[i32]) -> bool {
+/// Whether a file is ready for `event` now.
+pub(super) fn polls(file: BorrowedFd<'_>, event: PollFlags) -> bool {
+    let mut fds = [PollFd::new(&file, event)];
+    let polled = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+    polled.is_ok() && fds[0].revents().contains(event)
+}
+
+/// Whether an error is one of these.
+pub(super) fn is(error: &io::Error, codes: &[i32]) -> bool {
     error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{Arena, Csum, Pool};
+    use crate::frame::{Arena, Csum, Gso, GsoKind, Pool};
     use crate::stats::PortCounters;
     use std::collections::VecDeque;
     use std::fs::File;
@@ -244,6 +364,7 @@ mod tests {
         file: File,
         answers: Mutex<VecDeque<Result<Vec<u8>, i32>>>,
         written: Mutex<Vec<Vec<u8>>>,
+        tag: Mutex<Option<[u8; VLAN_TAG_LEN]>>,
     }
 
     impl AsFd for Script {
@@ -255,12 +376,30 @@ mod tests {
     impl Device for Script {
         const VNET: bool = true;
 
-        fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        fn read(&self, buf: &mut [u8]) -> io::Result<Read> {
             let answer = self.answers.lock().unwrap().pop_front().unwrap_or(Err(libc::EAGAIN));
             let bytes = answer.map_err(io::Error::from_raw_os_error)?;
             let len = bytes.len().min(buf.len());
             buf[..len].copy_from_slice(&bytes[..len]);
-            Ok(len)
+            Ok(Read { len, tag: *self.tag.lock().unwrap(), cut: len < bytes.len() })
+        }
+
+        fn trouble(&self, error: &io::Error) -> Trouble {
+            match error.raw_os_error() {
+                Some(libc::EAGAIN) => Trouble::Busy,
+                Some(libc::EINVAL) => Trouble::Refused,
+                Some(libc::EIO | libc::ENETDOWN) => Trouble::Down,
+                Some(libc::EBADFD | libc::ENODEV) => Trouble::Gone,
+                _ => Trouble::Other,
+            }
+        }
+
+        fn is_up(&self) -> io::Result<bool> {
+            Err(io::Error::from_raw_os_error(libc::ENODEV))
+        }
+
+        fn overrun(&self) -> u32 {
+            7
         }
 
         fn write(&self, buf: &[u8]) -> io::Result<usize> {
@@ -272,7 +411,7 @@ mod tests {
     }
 
     struct Bench {
-        queue: TapQueue<Script>,
+        queue: DeviceQueue<Script>,
         pool: Pool,
         count: PortCounters,
         batch: Batch,
@@ -282,7 +421,8 @@ mod tests {
         fn new(answers: impl IntoIterator<Item = Result<Vec<u8>, i32>>) -> Bench {
             let file = File::open("/dev/null").unwrap();
             let answers = Mutex::new(answers.into_iter().collect());
-            let queue = TapQueue(Arc::new(Script { file, answers, written: Mutex::default() }));
+            let queue =
+                DeviceQueue::new(Arc::new(Script { file, answers, written: Mutex::default(), tag: Mutex::default() }));
             let pool = Arena::new(64, 32).unwrap().pool(64, 32);
             Bench { queue, pool, count: PortCounters::default(), batch: Batch::new(8) }
         }
@@ -362,7 +502,7 @@ mod tests {
         frame.offload.csum = Some(Csum { start: 34, offset: 16 });
         let header = vnet::emit(&frame.offload);
         bench.transmit(frame).unwrap();
-        assert_eq!(*bench.queue.0.written.lock().unwrap(), [[&header[..], &[7; 60]].concat()]);
+        assert_eq!(*bench.queue.device.written.lock().unwrap(), [[&header[..], &[7; 60]].concat()]);
         assert_eq!((bench.count.tx_frames.get(), bench.count.tx_bytes.get()), (1, 60));
     }
 
@@ -376,5 +516,47 @@ mod tests {
         }
         let drops = [DropReason::TxFull, DropReason::PortDown, DropReason::TxError].map(|r| bench.drops(r));
         assert_eq!((drops, bench.count.tx_frames.get()), ([1, 2, 2], 0));
+    }
+
+    #[test]
+    fn a_tag_goes_back_and_the_offsets_move() {
+        let mut packet = Vec::new();
+        let builder = etherparse::PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64);
+        builder.tcp(1, 2, 3, 4).write(&mut packet, &[9; 5000]).unwrap();
+        let gso = Gso { size: 1448, hdr_len: 54, kind: GsoKind::Tcp4, ecn: false };
+        let offload = Offload { csum: Some(Csum { start: 34, offset: 16 }), gso: Some(gso) };
+        let mut bench = Bench::new([Ok([&vnet::emit(&offload)[..], &packet].concat())]);
+        *bench.queue.device.tag.lock().unwrap() = Some([0x88, 0xa8, 0x20, 0x07]);
+        let mut io = Io { pool: &mut bench.pool, count: &bench.count };
+        bench.queue.receive(&mut io, &mut bench.batch).unwrap();
+        let frame = bench.batch.remove(0);
+        assert_eq!(frame[..], [&packet[..12], &[0x88, 0xa8, 0x20, 0x07], &packet[12..]].concat());
+        let moved = Gso { hdr_len: 58, ..gso };
+        assert_eq!(frame.offload, Offload { csum: Some(Csum { start: 38, offset: 16 }), gso: Some(moved) });
+        assert_eq!(vnet::parse(&vnet::emit(&frame.offload), &frame), Ok(frame.offload));
+        bench.pool.free(frame);
+    }
+
+    #[test]
+    fn a_frame_that_was_cut_is_dropped_by_name() {
+        let mut bench = Bench::new([read(vnet::LEN + SUPER_ROOM + 1), read(60)]);
+        assert_eq!(bench.receive().unwrap(), [60]);
+        assert_eq!(bench.drops(DropReason::TooBig), 1);
+    }
+
+    #[test]
+    fn a_link_that_is_gone_ends_the_next_call_and_what_the_kernel_lost_is_counted() {
+        let mut bench = Bench::new([read(60)]);
+        assert!(!bench.queue.is_up());
+        assert_eq!(bench.receive().unwrap_err().raw_os_error(), Some(libc::ENODEV));
+        assert_eq!((bench.drops(DropReason::RxOverrun), bench.count.rx_frames.get()), (7, 7));
+        assert_eq!(bench.receive().unwrap(), [60]);
+    }
+
+    #[test]
+    fn a_link_that_is_down_is_no_error() {
+        let mut bench = Bench::new([Err(libc::ENETDOWN), read(60)]);
+        assert!(bench.receive().unwrap().is_empty());
+        assert_eq!(bench.receive().unwrap(), [60]);
     }
 }

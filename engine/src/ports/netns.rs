@@ -1,6 +1,5 @@
 //! Network namespaces by name.
 
-use super::TapError;
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs;
@@ -14,14 +13,26 @@ const DIRECTORY: &str = "/run/netns";
 /// `NSFS_MAGIC` (include/uapi/linux/magic.h): what marks a file as a namespace.
 const NSFS: rustix::fs::FsWord = 0x6e73_6673;
 
+/// A namespace that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("network namespace `{name}` ({path}): {source}", path = path.display())]
+pub struct NetnsError {
+    /// As in the configuration.
+    pub name: String,
+    /// Where it was looked for.
+    pub path: PathBuf,
+    /// What the kernel says.
+    pub source: io::Error,
+}
+
 /// A namespace, held while this lives.
 pub(super) struct Netns(OwnedFd);
 
 impl Netns {
     /// Opens a namespace under /run/netns, or by its path when `name` has a slash.
-    pub fn open(name: &str) -> Result<Netns, TapError> {
+    pub fn open(name: &str) -> Result<Netns, NetnsError> {
         let path = if name.contains('/') { PathBuf::from(name) } else { Path::new(DIRECTORY).join(name) };
-        let missing = |source| TapError::Netns { name: name.into(), path: path.clone(), source };
+        let missing = |source| NetnsError { name: name.into(), path: path.clone(), source };
         let fd = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
         let fd = fd.map_err(|e| missing(e.into()))?;
         match rustix::fs::fstatfs(&fd) {

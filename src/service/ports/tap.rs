@@ -1,23 +1,44 @@
 //! TAP ports: from the configuration's words to the engine's, and its complaints back.
 
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crossdock_engine::ports::tap::{Route, TapConfig, TapError};
+use crossdock_engine::ports::Whereabouts;
+use crossdock_engine::ports::tap::{Route, Tap, TapConfig, TapError, TapHandle};
 use crossdock_engine::wire::Cidr;
 
-use super::{Kind, Refusal};
+use super::{Handle, Kind, Made, Refusal, no_netns};
 use crate::config::{self, Destination, PortConfig};
 
+/// IP MTU of a TAP unless the configuration says otherwise, in bytes.
+const MTU: u16 = 1500;
+
+/// Creates the TAP.
+pub(super) fn make(port: &PortConfig, persist: bool) -> Result<Made, Refusal> {
+    let tap = Tap::create(&config(port, persist)).map_err(|error| refusal(port, &error))?;
+    let handle = Box::new(tap.handle());
+    Ok(Made { port: Box::new(tap), handle })
+}
+
+impl Handle for TapHandle {
+    fn whereabouts(&self) -> Option<Whereabouts> {
+        self.whereabouts()
+    }
+
+    fn release(&self) {
+        // Refused only for an interface that is gone, and then there is nothing to remove.
+        let _ = self.release();
+    }
+}
+
 /// What the engine is to create.
-pub(super) fn config(port: &PortConfig, persist: bool) -> TapConfig {
+fn config(port: &PortConfig, persist: bool) -> TapConfig {
     TapConfig {
         netns: port.netns.clone(),
         mac: port.mac,
-        mtu: port.mtu,
+        mtu: port.mtu.unwrap_or(MTU),
         addresses: port.address.iter().map(|prefix| prefix.0).collect(),
         routes: port.routes.iter().filter_map(route).collect(),
-        queues: port.queues.into(),
+        queues: port.queues.unwrap_or(1).into(),
         persist,
         ..TapConfig::new(&port.name, &port.ifname)
     }
@@ -37,30 +58,18 @@ fn route(route: &config::Route) -> Option<Route> {
 }
 
 /// Tells why there is no TAP for `port`.
-pub(super) fn refusal(port: &PortConfig, error: &TapError) -> Refusal {
+fn refusal(port: &PortConfig, error: &TapError) -> Refusal {
     let kind = match error {
-        TapError::Netns { .. } => Kind::Unknown,
+        TapError::Netns(missing) => return no_netns(port, missing),
         TapError::BadName(_) | TapError::NoQueues => Kind::Invalid,
         TapError::NameTaken { .. } => Kind::Conflict,
         _ => Kind::Failed,
     };
-    Refusal { kind, what: format!("port {}: {}", port.name, sentence(error)), hint: hint(port, error) }
-}
-
-fn sentence(error: &TapError) -> String {
-    match error {
-        TapError::Netns { name, source, .. } if source.kind() == io::ErrorKind::NotFound => match name.contains('/') {
-            true => format!("no namespace \"{name}\""),
-            false => format!("no namespace \"{name}\" under /run/netns"),
-        },
-        other => other.to_string(),
-    }
+    Refusal { kind, what: format!("port {}: {error}", port.name), hint: hint(port, error) }
 }
 
 fn hint(port: &PortConfig, error: &TapError) -> Option<String> {
     match error {
-        TapError::Netns { name, .. } if !name.contains('/') => Some(format!("create it with \"ip netns add {name}\"")),
-        TapError::Netns { .. } => Some("a path like /proc/PID/ns/net".into()),
         TapError::NoTun(_) => Some("modprobe tun; in a container also --device /dev/net/tun".into()),
         TapError::Privilege { .. } => Some("run as root".into()),
         TapError::NameTaken { ifname, .. } => {
@@ -79,19 +88,5 @@ mod tests {
         let default = |via: &str| config::Route { to: Destination::Default, via: Some(via.parse().unwrap()) };
         assert_eq!(route(&default("10.0.0.254")).unwrap().to.to_string(), "0.0.0.0/0");
         assert_eq!(route(&default("fd00::fe")).unwrap().to.to_string(), "::/0");
-    }
-
-    #[test]
-    fn a_missing_namespace_is_one_clear_sentence() {
-        let port = PortConfig::new("h1".into(), "lan".into());
-        let missing = |name: &str| TapError::Netns {
-            name: name.into(),
-            path: config::netns_path(name),
-            source: io::ErrorKind::NotFound.into(),
-        };
-        let named = refusal(&port, &missing("red"));
-        assert_eq!(named.to_string(), "port h1: no namespace \"red\" under /run/netns");
-        assert_eq!(named.hint.unwrap(), "create it with \"ip netns add red\"");
-        assert_eq!(refusal(&port, &missing("/proc/1/ns/x")).to_string(), "port h1: no namespace \"/proc/1/ns/x\"");
     }
 }
