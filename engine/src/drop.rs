@@ -45,8 +45,9 @@ drop_reasons! {
     PortDown = "port_down", "the egress port is down or gone";
     TxFull = "tx_full", "the egress port's queue is full: the receiver does not keep up";
     HandoverFull = "handover_full", "the worker that owns the egress port does not keep up with what the others hand over";
-    TxError = "tx_error", "the egress port could not take the frame: the kernel refused it, or the port cannot finish its checksum or segment it";
-    PoolEmpty = "pool_empty", "no free frame memory for a copy or a received frame";
+    TxError = "tx_error", "the egress port could not take the frame: the kernel refused it";
+    OffloadUnfit = "offload_unfit", "the frame's checksum cannot be completed, or the super-frame not cut: its offload does not fit its headers";
+    PoolEmpty = "pool_empty", "no free frame memory for a copy, a segment or a received frame";
     Malformed = "malformed", "a header is truncated or contradicts itself";
     Denied = "denied", "refused by a stage that the embedding program added";
 }
