@@ -5,7 +5,7 @@
 //! [`Coalescer::join`] goes once over a batch. A segment that others may follow is *open*: it stands in the new batch, and
 //! what continues it is appended to it there, so a super-frame takes the place of its first segment. A frame of the same
 //! stream that does not continue it closes it and comes behind it: within a stream nothing is overtaken. Between streams a
-//! segment may overtake, as in Linux. With no segment open, a short frame costs one comparison.
+//! segment may overtake, as in Linux. A batch of short frames costs one comparison each.
 //!
 //! A segment continues an open one when (`tcp_gro_receive` in net/ipv4/tcp_offload.c, `inet_gro_receive` in
 //! net/ipv4/af_inet.c, `ipv6_gro_receive` in net/ipv6/ip6_offload.c):
@@ -66,7 +66,7 @@ impl Coalescer {
     #[inline]
     pub fn join(&mut self, batch: &mut Batch, pool: &mut Pool) -> usize {
         let before = batch.len();
-        if before > 1 {
+        if before > 1 && batch.iter().any(|frame| frame.len() >= LEAST_LEN) {
             batch.consume(|_, frame| self.take(frame, pool));
             while !self.open.is_empty() {
                 self.close(0);
