@@ -52,7 +52,7 @@ fn conserved(world: &World) -> bool {
     let drops = ports.as_array().unwrap().iter().flat_map(|port| port["drops"].as_object().unwrap().values());
     let dropped = drops.map(number).sum::<u64>();
     assert_eq!(dropped, world.drops().values().sum::<u64>(), "show ports and show drops agree");
-    sum("rx_frames") + sum("generated") == sum("tx_frames") + dropped
+    sum("rx_frames") + sum("generated") == sum("tx_frames") + sum("coalesced") + dropped
 }
 
 /// Runs `xdock run` on this configuration by way of `wrapper`, which ends in the program to run.

@@ -46,9 +46,10 @@ drop_reasons! {
     RxOverrun = "rx_overrun", "the kernel's queue in front of the port overflowed: the switch does not keep up";
     TxFull = "tx_full", "the egress port's queue is full: the receiver does not keep up";
     HandoverFull = "handover_full", "the worker that owns the egress port does not keep up with what the others hand over";
-    TxError = "tx_error", "the egress port could not take the frame: the kernel refused it, or the port cannot finish its checksum or segment it";
-    PoolEmpty = "pool_empty", "no free frame memory for a copy or a received frame";
     Fault = "fault", "dropped by a fault that the configuration injects at the port";
+    TxError = "tx_error", "the egress port could not take the frame: the kernel refused it";
+    OffloadUnfit = "offload_unfit", "the frame's checksum cannot be completed, or the super-frame not cut: its offload does not fit its headers";
+    PoolEmpty = "pool_empty", "no free frame memory for a copy, a segment or a received frame";
     Malformed = "malformed", "a header is truncated or contradicts itself";
     Denied = "denied", "refused by a stage that the embedding program added";
 }

@@ -12,6 +12,7 @@ pub mod stages; // one decision, one file
 pub mod tables; // what the stages know
 pub mod program; // what is to be done, as data
 pub mod execute; // runs a program on a frame
+pub mod offload; // what a sender left undone and a port cannot do
 pub mod worker; // the loop of one core
 pub mod switch; // the embedding API
 

@@ -43,8 +43,11 @@ pub struct PortCounters {
     pub tx_frames: Counter,
     /// Bytes of those frames.
     pub tx_bytes: Counter,
-    /// Copies made of frames from this port, to flood them. An answer takes its question's place and is no copy.
+    /// Copies made of frames from this port, to flood them, and segments cut from super-frames to this port: the last takes
+    /// its super-frame's place and is not counted. An answer takes its question's place too.
     pub generated: Counter,
+    /// Frames to this port that went into others: segments joined into super-frames.
+    pub coalesced: Counter,
     /// Drops by [`DropReason::index`]: at ingress for the pipeline's reasons, at egress for the port's own.
     pub drops: [Counter; DropReason::COUNT],
 }
@@ -58,12 +61,13 @@ impl PortCounters {
 
     /// Adds the final counts of another port.
     pub fn absorb(&self, other: &PortCounters) {
-        let PortCounters { rx_frames, rx_bytes, tx_frames, tx_bytes, generated, drops } = other;
+        let PortCounters { rx_frames, rx_bytes, tx_frames, tx_bytes, generated, coalesced, drops } = other;
         self.rx_frames.add(rx_frames.get());
         self.rx_bytes.add(rx_bytes.get());
         self.tx_frames.add(tx_frames.get());
         self.tx_bytes.add(tx_bytes.get());
         self.generated.add(generated.get());
+        self.coalesced.add(coalesced.get());
         self.drops.iter().zip(drops).for_each(|(sum, drops)| sum.add(drops.get()));
     }
 

@@ -1,5 +1,5 @@
-//! No frame is lost and none appears from nowhere: received + made = sent + dropped by name, at every step, and all
-//! frame memory is home when everything has ended.
+//! No frame is lost and none appears from nowhere: received + made = sent + joined to others + dropped by name, at every
+//! step, and all frame memory is home when everything has ended.
 #![cfg(test)]
 
 mod support;
@@ -11,12 +11,13 @@ use crossdock_engine::wire::Mac;
 use crossdock_engine::worker::WorkerConfig;
 use proptest::prelude::*;
 use support::scenario::{Pace, life, step};
-use support::{Rig, Setup, frame, frame_of, mac, one_domain};
+use support::{Rig, Setup, Takes, frame, frame_of, mac, one_domain};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
-    /// Little memory, short rings, far ends that read seldom, ports that go while frames wait, frames that are none.
+    /// Little memory, short rings, far ends that read seldom, ports that go while frames wait, frames that are none, ports
+    /// that cannot take what others send.
     #[test]
     fn every_frame_is_accounted_for(
         life in life(80),
@@ -24,10 +25,12 @@ proptest! {
         ring in 1usize..40,
         small in 32usize..512,
         reads in proptest::collection::vec(0usize..12, 80),
+        takes in proptest::collection::vec(
+            prop_oneof![2 => Just(Takes::SuperFrames), 1 => Just(Takes::PartialChecksums), 2 => Just(Takes::Nothing)], 6),
     ) {
         let arena = Arena::new(small, 64).unwrap();
         let mut setup = life.setup(WorkerConfig { batch, flows: 256, cache: true, ..WorkerConfig::default() }, &arena);
-        setup.ring = ring;
+        (setup.ring, setup.takes) = (ring, takes);
         let mut rig = Rig::build(setup);
         let (mut sent, mut read) = (0, 0);
         for (event, port) in life.steps.iter().zip(reads) {

@@ -112,7 +112,7 @@ impl Mesh {
 
     fn in_flight(&self) -> i64 {
         let [rx, made] = [self.sum(|c| c.rx_frames.get()), self.sum(|c| c.generated.get())];
-        let [tx, dropped] = [self.sum(|c| c.tx_frames.get()), self.sum(PortCounters::dropped)];
+        let [tx, dropped] = [self.sum(|c| c.tx_frames.get() + c.coalesced.get()), self.sum(PortCounters::dropped)];
         (rx + made) as i64 - (tx + dropped) as i64
     }
 }

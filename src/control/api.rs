@@ -66,9 +66,12 @@ pub struct PortInfo {
     pub tx_frames: u64,
     /// Their bytes.
     pub tx_bytes: u64,
-    /// Frames that the switch made of frames from this port: the copies of a flood. Over all ports that ever were,
-    /// `rx_frames + generated = tx_frames + drops`.
+    /// Frames that the switch made: copies of frames from this port for a flood, and segments of super-frames to this port,
+    /// of which the last is not counted. Over all ports that ever were,
+    /// `rx_frames + generated = tx_frames + coalesced + drops`.
     pub generated: u64,
+    /// Frames to this port that were joined to others, into super-frames.
+    pub coalesced: u64,
     /// Frames dropped at this port, by reason; reasons that never occurred are absent.
     pub drops: BTreeMap<String, u64>,
     /// What may be left undone in a frame to or from the port.

@@ -105,6 +105,7 @@ fn port(entry: &Entry, status: PortStatus) -> PortInfo {
         tx_frames: count.tx_frames.get(),
         tx_bytes: count.tx_bytes.get(),
         generated: count.generated.get(),
+        coalesced: count.coalesced.get(),
         drops,
         offload: OffloadInfo {
             csum: status.caps.csum,

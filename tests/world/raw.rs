@@ -23,6 +23,14 @@ impl Raw {
         namespace.run(|| open(interface))?
     }
 
+    /// One that only sends, frames that follow a virtio-net header of 10 bytes (`PACKET_VNET_HDR`, packet(7)): the kernel
+    /// finishes what the header says and the interface cannot.
+    pub fn with_vnet_header(namespace: &Namespace, interface: &str) -> io::Result<Raw> {
+        let raw = Raw::open(namespace, interface)?;
+        switch_on(&raw.0, libc::PACKET_VNET_HDR)?;
+        Ok(raw)
+    }
+
     /// Sends one frame of at least 14 bytes.
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {
         rustix::net::send(&self.0, frame, SendFlags::empty())?;

@@ -133,6 +133,12 @@ impl Channel {
         let caps = Caps { mtu, mac: None, csum: true, tso: true, uso: true, tunnel: false };
         Ok((Channel { name: name.into(), caps, queue: ChannelQueue { side: here } }, end))
     }
+
+    /// The same port with other capabilities: without `csum` and `tso` its far end sees what a wire would carry.
+    #[must_use]
+    pub fn with_caps(self, caps: Caps) -> Channel {
+        Channel { caps, ..self }
+    }
 }
 
 impl Port for Channel {

@@ -27,18 +27,19 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
-/// What a port can carry, told to the rest of the world (`show ports`) and to the engine's MTU check.
+/// What a port can carry, told to the rest of the world (`show ports`) and to the engine, which checks the MTU, finishes
+/// what the port cannot ([`crate::offload`]) and joins what comes from a port without `tso` on its way to one with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caps {
     /// Largest IP packet, in bytes: a frame may be 18 longer, Ethernet header and one VLAN tag, as in a Linux bridge.
     pub mtu: u16,
     /// The MAC of the interface at the other end, where it is known.
     pub mac: Option<Mac>,
-    /// Frames may carry partial checksums.
+    /// Frames to it may carry partial checksums. Frames from it may in any case.
     pub csum: bool,
-    /// Frames may be TCP super-frames.
+    /// Frames may be TCP super-frames, both ways: one without it delivers wire-size frames. Needs `csum`.
     pub tso: bool,
-    /// Frames may be UDP super-frames.
+    /// Frames may be UDP super-frames. Needs `csum`.
     pub uso: bool,
     /// Super-frames may be inside a UDP tunnel.
     pub tunnel: bool,

@@ -109,13 +109,15 @@ pub struct WorkerStatus {
     pub pool_total: u64,
 }
 
-/// The conservation of frames: received + generated = sent + dropped + in flight.
+/// The conservation of frames: received + generated = sent + coalesced + dropped + in flight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Conservation {
     /// Frames taken from ports.
     pub received: u64,
-    /// Copies made for floods.
+    /// Copies made for floods, and segments cut from super-frames less one each.
     pub generated: u64,
+    /// Segments that went into super-frames, less one each.
+    pub coalesced: u64,
     /// Frames ports accepted.
     pub sent: u64,
     /// Frames dropped by name.
@@ -125,7 +127,7 @@ pub struct Conservation {
 impl Conservation {
     /// Frames inside the switch; 0 at rest.
     pub fn in_flight(&self) -> i64 {
-        (self.received + self.generated) as i64 - (self.sent + self.dropped) as i64
+        (self.received + self.generated) as i64 - (self.sent + self.coalesced + self.dropped) as i64
     }
 }
 
@@ -258,6 +260,7 @@ impl Switch {
         Conservation {
             received: total.rx_frames.get(),
             generated: total.generated.get(),
+            coalesced: total.coalesced.get(),
             sent: total.tx_frames.get(),
             dropped: total.dropped(),
         }

@@ -2,6 +2,7 @@
 
 pub mod cidr;
 pub mod ethernet;
+pub mod transport;
 pub mod vnet;
 
 pub use cidr::Cidr;

@@ -23,15 +23,14 @@
 //! VIRTIO_NET_HDR_F_DATA_VALID is accepted and dropped: it says that nothing is left to do. A super-frame without
 //! a partial checksum, as hardware receive offload makes, is refused; Linux makes partial checksums in its own GRO.
 
-use super::ethernet::{HEADER_LEN, IPV4, IPV6, SERVICE_VLAN, VLAN, VLAN_TAG_LEN};
+use super::ethernet::{HEADER_LEN, IPV4, IPV6, VLAN_TAG_LEN};
+use super::transport::{MAX_HEADERS, TCP, Transport, UDP, ipv4, ipv6, network};
 use crate::frame::{Csum, Gso, GsoKind, Offload};
 
 /// Bytes of the header.
 pub const LEN: usize = 10;
 /// Longest frame: an IP packet of 65,535 bytes behind an Ethernet header and two VLAN tags.
 pub const MAX_FRAME: usize = 65_535 + HEADER_LEN + 2 * VLAN_TAG_LEN;
-/// Most bytes of headers, Ethernet to TCP or UDP, that a super-frame's segments may repeat.
-pub const MAX_HEADERS: usize = 256;
 
 const F_NEEDS_CSUM: u8 = 1;
 const F_DATA_VALID: u8 = 2;
@@ -40,12 +39,6 @@ const GSO_TCPV4: u8 = 1;
 const GSO_TCPV6: u8 = 4;
 const GSO_UDP_L4: u8 = 5;
 const GSO_ECN: u8 = 0x80;
-
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-const TCP_CHECKSUM: usize = 16;
-const UDP_CHECKSUM: usize = 6;
-const UDP_HEADER_LEN: usize = 8;
 
 /// Smallest TCP segment Linux makes (`TCP_MIN_GSO_SIZE`).
 const MIN_TCP_SIZE: usize = 8;
@@ -152,85 +145,6 @@ fn size_is_sane(kind: GsoKind, size: u16, payload: usize) -> bool {
         GsoKind::Tcp4 | GsoKind::Tcp6 => bytes >= MIN_TCP_SIZE,
         GsoKind::Udp => payload <= bytes * MAX_UDP_SEGMENTS,
     }
-}
-
-/// The header behind the IP header, inside the frame.
-struct Transport {
-    /// EtherType of the IP version.
-    ethertype: u16,
-    /// IP protocol number.
-    protocol: u8,
-    /// First byte.
-    start: usize,
-    /// One past the last byte: of TCP and UDP; other protocols are not looked into and end where they start.
-    end: usize,
-}
-
-impl Transport {
-    fn new(ethertype: u16, protocol: u8, start: usize, frame: &[u8]) -> Option<Transport> {
-        let header_len = match protocol {
-            TCP => usize::from(*frame.get(start + 12)? >> 4) * 4,
-            UDP => UDP_HEADER_LEN,
-            _ => 0,
-        };
-        let end = start + header_len;
-        let complete = end <= frame.len() && (protocol != TCP || header_len >= 20);
-        complete.then_some(Transport { ethertype, protocol, start, end })
-    }
-
-    /// Where the frame holds this protocol's checksum.
-    fn checksum(&self) -> Option<usize> {
-        match self.protocol {
-            TCP => Some(self.start + TCP_CHECKSUM),
-            UDP => Some(self.start + UDP_CHECKSUM),
-            _ => None,
-        }
-    }
-}
-
-/// The EtherType behind at most two VLAN tags, and where its header starts.
-fn network(frame: &[u8]) -> Option<(u16, usize)> {
-    let mut at = HEADER_LEN;
-    let mut ethertype = be16(frame, at - 2)?;
-    for _ in 0..2 {
-        if ethertype == VLAN || ethertype == SERVICE_VLAN {
-            at += VLAN_TAG_LEN;
-            ethertype = be16(frame, at - 2)?;
-        }
-    }
-    Some((ethertype, at))
-}
-
-/// The transport of a complete IPv4 packet (RFC 791); a fragment has none, and Linux completes checksums before it cuts.
-fn ipv4(frame: &[u8], at: usize) -> Option<Transport> {
-    let first = *frame.get(at)?;
-    let header_len = usize::from(first & 0x0f) * 4;
-    let fragment = be16(frame, at + 6)? & 0x3fff != 0;
-    if first >> 4 != 4 || header_len < 20 || fragment {
-        return None;
-    }
-    Transport::new(IPV4, *frame.get(at + 9)?, at + header_len, frame)
-}
-
-/// The transport of a complete IPv6 packet (RFC 8200) behind hop-by-hop, routing and destination options.
-fn ipv6(frame: &[u8], at: usize) -> Option<Transport> {
-    const OPTIONS: [u8; 3] = [0, 43, 60];
-    const FRAGMENT: u8 = 44;
-    if frame.get(at)? >> 4 != 6 {
-        return None;
-    }
-    let (mut next, mut start) = (*frame.get(at + 6)?, at + 40);
-    while OPTIONS.contains(&next) && start <= MAX_HEADERS {
-        let len = usize::from(*frame.get(start + 1)?);
-        next = *frame.get(start)?;
-        start += (len + 1) * 8;
-    }
-    let found = next != FRAGMENT && !OPTIONS.contains(&next);
-    found.then(|| Transport::new(IPV6, next, start, frame)).flatten()
-}
-
-fn be16(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..at + 2).map(|b| u16::from_be_bytes([b[0], b[1]]))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use crate::drop::DropReason;
 use crate::execute::Egress;
 use crate::flow::PortId;
 use crate::frame::{Batch, Frame, Pool};
+use crate::offload::Outbound;
 use crate::ports::{Caps, Io, Queue};
 use crate::stats::PortCounters;
 use crate::wire::ethernet::{HEADER_LEN, VLAN_TAG_LEN};
@@ -37,7 +38,10 @@ struct Slot {
     queues: Vec<Box<dyn Queue>>,
     via: usize,
     out: Batch,
+    outbound: Outbound,
     longest: usize,
+    /// It delivers no super-frames.
+    wire_size: bool,
     counters: Arc<PortCounters>,
     up: Arc<AtomicBool>,
 }
@@ -56,6 +60,10 @@ pub(super) struct Ports {
     pub peers: Peers,
     /// Where frames count that were handed over for a port that is gone.
     pub strays: Arc<PortCounters>,
+    /// The frames under way come from a port that delivers no super-frames, as far as known.
+    wire_size: bool,
+    /// Some port delivers no super-frames.
+    any_wire_size: bool,
 }
 
 /// What no port is called: the ingress of frames that another worker handed over.
@@ -69,6 +77,8 @@ impl Ports {
             dirty: Vec::new(),
             failed: Vec::new(),
             batch,
+            wire_size: false,
+            any_wire_size: false,
             peers: Peers::default(),
             strays: Arc::default(),
         }
@@ -82,10 +92,12 @@ impl Ports {
         }
         // What Linux lets a bridge forward (`is_skb_forwardable`): the MTU, the header, and one VLAN tag.
         let longest = usize::from(new.caps.mtu) + HEADER_LEN + VLAN_TAG_LEN;
-        let out = Batch::new(self.batch);
-        let Attachment { name, queues, via, counters, up, .. } = new;
-        self.slots[index] = Some(Slot { name, queues, via, out, longest, counters, up });
+        let (out, outbound) = (Batch::new(self.batch), Outbound::new(&new.caps, self.batch));
+        let Attachment { name, queues, via, counters, up, caps, .. } = new;
+        let wire_size = !caps.tso;
+        self.slots[index] = Some(Slot { name, queues, via, out, outbound, longest, wire_size, counters, up });
         self.dirty.reserve(self.slots.len());
+        self.note_wire_size();
     }
 
     /// Takes what comes in by a port from now on.
@@ -97,6 +109,7 @@ impl Ports {
     /// Closes a port: its frames come back to the pool, those on their way out dropped by name.
     pub fn detach(&mut self, port: PortId, pool: &mut Pool) -> Option<(String, Vec<Box<dyn Queue>>)> {
         let mut slot = self.slots.get_mut(port.index())?.take()?;
+        self.note_wire_size();
         self.queues.retain(|&(p, _)| p != port);
         self.dirty.retain(|&p| p != port);
         if !slot.queues.is_empty() {
@@ -106,6 +119,10 @@ impl Ports {
         slot.out.drain().for_each(|frame| io.discard(frame, DropReason::PortDown));
         slot.queues.iter_mut().for_each(|queue| queue.close(&mut io));
         Some((slot.name, slot.queues))
+    }
+
+    fn note_wire_size(&mut self) {
+        self.any_wire_size = self.slots.iter().flatten().any(|slot| slot.wire_size);
     }
 
     /// How many queues there are.
@@ -161,6 +178,7 @@ impl Ports {
     #[inline]
     pub fn receive(&mut self, (port, queue): (PortId, usize), pool: &mut Pool, batch: &mut Batch) {
         let Some(slot) = self.slots[port.index()].as_mut() else { return };
+        self.wire_size = slot.wire_size;
         let mut io = Io { pool, count: &slot.counters };
         if let Err(error) = slot.queues[queue].receive(&mut io, batch) {
             self.failed.push((port, error));
@@ -202,11 +220,9 @@ impl Ports {
         let Some(queue) = slot.queues.first_mut() else {
             return self.peers.hand_over(slot.via, port, &mut slot.out, &mut io);
         };
-        if let Err(error) = queue.transmit(&mut io, &mut slot.out) {
+        if let Err(error) = slot.outbound.transmit(queue.as_mut(), &mut io, &mut slot.out, self.wire_size) {
             self.failed.push((port, error));
         }
-        // A queue takes every frame; one that does not must not make the batch grow.
-        slot.out.drain().for_each(|frame| io.discard(frame, DropReason::TxError));
     }
 
     /// The port's egress, if it can take a frame of `len` bytes on the wire.
@@ -234,8 +250,9 @@ pub(super) struct Outlet<'a> {
 }
 
 impl<'a> Outlet<'a> {
-    /// For frames that another worker handed over: it has counted them.
+    /// For frames that another worker handed over: it has counted them. By what port they came is not told.
     pub fn handed_over(ports: &'a mut Ports) -> Outlet<'a> {
+        ports.wire_size = ports.any_wire_size;
         Outlet { ports, ingress: ELSEWHERE }
     }
 

@@ -8,7 +8,7 @@ use crossdock_engine::drop::DropReason;
 use crossdock_engine::flow::PortId;
 use crossdock_engine::frame::{Arena, Batch, Gso, GsoKind, Offload};
 use crossdock_engine::ports::channel::{Channel, ChannelEnd};
-use crossdock_engine::ports::{Io, Port, Queue};
+use crossdock_engine::ports::{Caps, Io, Port, Queue};
 use crossdock_engine::stages::Stage;
 use crossdock_engine::stats::PortCounters;
 use crossdock_engine::tables::topology::{Domain, DomainId, PortView, Topology};
@@ -102,14 +102,24 @@ pub struct Setup {
     pub ring: usize,
     /// By port; 1500 where it ends.
     pub mtus: Vec<u16>,
+    /// By port; everything where it ends.
+    pub takes: Vec<Takes>,
     pub arena: Arena,
+}
+
+/// What a port takes besides whole frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    SuperFrames,
+    PartialChecksums,
+    Nothing,
 }
 
 impl Setup {
     pub fn new(topology: Topology) -> Setup {
         let config = WorkerConfig { flows: 4096, ..WorkerConfig::default() };
         let arena = Arena::new(4096, 256).unwrap();
-        Setup { config, topology, stages: Vec::new(), ring: 1024, mtus: Vec::new(), arena }
+        Setup { config, topology, stages: Vec::new(), ring: 1024, mtus: Vec::new(), takes: Vec::new(), arena }
     }
 }
 
@@ -125,6 +135,7 @@ pub struct Rig {
     links: Vec<Arc<AtomicBool>>,
     ring: usize,
     mtus: Vec<u16>,
+    takes: Vec<Takes>,
     now: u32,
 }
 
@@ -153,6 +164,7 @@ impl Rig {
             links: (0..ports).map(|_| Arc::new(AtomicBool::new(true))).collect(),
             ring: setup.ring,
             mtus: setup.mtus,
+            takes: setup.takes,
             now: 1,
         };
         rig.publish();
@@ -175,6 +187,9 @@ impl Rig {
         let (channel, end) = Channel::pair(&format!("p{port}"), self.ring, mtu, &self.arena).unwrap();
         let up = self.links[port].clone();
         up.store(true, Relaxed);
+        let takes = self.takes.get(port).copied().unwrap_or(Takes::SuperFrames);
+        let (csum, tso) = (takes != Takes::Nothing, takes == Takes::SuperFrames);
+        let channel = channel.with_caps(Caps { mtu, csum, tso, uso: tso, ..Caps::default() });
         let caps = channel.caps();
         let queues = Box::new(channel).open(&self.arena, 1).unwrap();
         let link = |queue| Box::new(Link { queue, up: up.clone() }) as Box<dyn Queue>;
@@ -336,7 +351,7 @@ impl Rig {
     /// Received and made, sent and dropped.
     pub fn balance(&self) -> (u64, u64) {
         let sum = |count: fn(&PortCounters) -> u64| self.counters.iter().map(|c| count(c)).sum::<u64>();
-        (sum(|c| c.rx_frames.get() + c.generated.get()), sum(|c| c.tx_frames.get() + c.dropped()))
+        (sum(|c| c.rx_frames.get() + c.generated.get()), sum(|c| c.tx_frames.get() + c.coalesced.get() + c.dropped()))
     }
 
     /// Received and sent.

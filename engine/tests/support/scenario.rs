@@ -73,7 +73,7 @@ impl Life {
         let ports = self.ports.iter().map(view).collect();
         let topology = Topology { ports, domains: vec![domain(0), domain(1)] };
         let stages = if self.stages { stages() } else { Vec::new() };
-        Setup { config, topology, stages, ring: 256, mtus: Vec::new(), arena: arena.clone() }
+        Setup { config, topology, stages, ring: 256, mtus: Vec::new(), takes: Vec::new(), arena: arena.clone() }
     }
 }
 
