@@ -20,6 +20,7 @@ pub mod clock;
 mod cpu;
 pub mod drop;
 mod memory;
+pub mod pcapng;
 pub mod stats;
 pub mod wire;
 
