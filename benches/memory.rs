@@ -125,7 +125,7 @@ impl Rig {
 
     /// Reads what was captured; how many frames.
     fn read(&mut self) -> usize {
-        self.source.as_mut().map_or(0, |source| std::iter::from_fn(|| source.next().map(drop)).count())
+        self.source.as_mut().map_or(0, |source| std::iter::from_fn(|| source.read().map(drop)).count())
     }
 
     /// Takes back what the ports sent.

@@ -242,7 +242,7 @@ impl Source {
         self.missed.get()
     }
 
-    /// When the frame that [`Source::next`] would give was seen; `None` where no whole record waits.
+    /// When the frame that [`Source::read`] would give was seen; `None` where no whole record waits.
     pub fn peek(&mut self) -> Option<u64> {
         if self.head.is_none() {
             let mut head = [0; HEAD];
@@ -254,7 +254,7 @@ impl Source {
     }
 
     /// The next frame; `None` where none waits.
-    pub fn next(&mut self) -> Option<Captured<'_>> {
+    pub fn read(&mut self) -> Option<Captured<'_>> {
         self.peek()?;
         let head = self.head.take()?;
         self.bytes.resize(head.captured as usize, 0);

@@ -158,7 +158,7 @@ impl Stream {
             if self.enough(*tally) {
                 return Ok(looked);
             }
-            let Some(frame) = self.capture.next() else { return Ok(looked) };
+            let Some(frame) = self.capture.read() else { return Ok(looked) };
             if self.fields.is_empty() || self.fields.pick(frame.bytes, frame.len) {
                 output.write(&frame, names.of(frame.port))?;
                 tally.captured += 1;

@@ -51,11 +51,11 @@ impl Switch {
 impl Capture {
     /// The next frame, the earliest of those that wait at the workers; `None` where none waits. Look again a few
     /// milliseconds later.
-    pub fn next(&mut self) -> Option<Captured<'_>> {
+    pub fn read(&mut self) -> Option<Captured<'_>> {
         let waiting = self.sources.iter_mut().enumerate();
         let times = waiting.filter_map(|(i, (_, source))| source.peek().map(|at| (at, i)));
         let (_, earliest) = times.min()?;
-        self.sources[earliest].1.next()
+        self.sources[earliest].1.read()
     }
 
     /// Frames whose copies were missed: they waited too long to be read.
