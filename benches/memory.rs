@@ -5,8 +5,9 @@
 //! passes. The clock's own cost is measured and taken off.
 //!
 //! `cargo bench --bench memory`; `-- --quick` for a fast look, `-- --json FILE` for the numbers, `-- --profile hit`
-//! (`mesh`, `new`) for one case alone.
+//! (`captured`, `mesh`, `new`) for one case alone.
 
+use crossdock_engine::capture::{Scope, Source, ring};
 use crossdock_engine::clock::{Millis, ticks};
 use crossdock_engine::flow::PortId;
 use crossdock_engine::frame::{Arena, Batch, Frame, Pool};
@@ -68,6 +69,8 @@ struct Rig {
     shelves: [Shelf; 2],
     batch: usize,
     now: u32,
+    /// Reads a capture, where one is under way.
+    source: Option<Source>,
 }
 
 impl Rig {
@@ -96,7 +99,7 @@ impl Rig {
                 caps: Caps { mtu: 1500, ..Caps::default() },
             });
         }
-        Ok(Rig { worker, pool: arena.pool(4096, 0), shelves, batch, now: 1 })
+        Ok(Rig { worker, pool: arena.pool(4096, 0), shelves, batch, now: 1, source: None })
     }
 
     /// Puts frames of these addresses at the ports, in order of receipt.
@@ -111,6 +114,18 @@ impl Rig {
             self.shelves[port].with(|(rx, _)| rx.push(frame));
         }
         self.swap();
+    }
+
+    /// From now on all frames are captured as `xdock capture` does it, and read while the clock stands still.
+    fn capture(&mut self) {
+        let (sink, source) = ring(Scope { port: None, drops_only: false, snaplen: 256 }, 8 << 20);
+        self.worker.tap().add(sink);
+        self.source = Some(source);
+    }
+
+    /// Reads what was captured; how many frames.
+    fn read(&mut self) -> usize {
+        self.source.as_mut().map_or(0, |source| std::iter::from_fn(|| source.read().map(drop)).count())
     }
 
     /// Takes back what the ports sent.
@@ -143,6 +158,8 @@ impl Rig {
                 Some(phases) => self.worker.poll_timed(Millis(self.now), phases),
             };
             spent += (ticks() - begin).saturating_sub(clock);
+            let seen = self.read();
+            assert!(seen == 0 || seen == 2 * n, "in and out");
             assert_eq!((n, self.unload()), (round.len(), round.len()), "every frame in, every frame out");
         }
         spent
@@ -252,7 +269,19 @@ impl Bench {
     fn hit(&mut self, pattern: Pattern, macs: usize, batch: usize) -> io::Result<f64> {
         let mut rig = Rig::new(batch, macs)?;
         teach(&mut rig, macs);
-        let mut random = Random(0x9e37_79b9_7f4a_7c15);
+        self.established(rig, pattern, macs)
+    }
+
+    /// The same while everything is captured.
+    fn captured(&mut self, macs: usize, batch: usize) -> io::Result<f64> {
+        let mut rig = Rig::new(batch, macs)?;
+        teach(&mut rig, macs);
+        rig.capture();
+        self.established(rig, Pattern::Pairs, macs)
+    }
+
+    fn established(&mut self, mut rig: Rig, pattern: Pattern, macs: usize) -> io::Result<f64> {
+        let (mut random, batch) = (Random(0x9e37_79b9_7f4a_7c15), rig.batch);
         let frames = traffic(pattern, macs, batch, self.frames - self.frames % (2 * batch), &mut random);
         rig.pass(&frames, self.clock, None);
         let pass = |_| rig.pass(&frames, self.clock, None) as f64 / frames.len() as f64;
@@ -313,6 +342,7 @@ fn main() -> io::Result<()> {
     hits(&mut bench)?;
     batches(&mut bench)?;
     misses(&mut bench)?;
+    captures(&mut bench)?;
     phase_table(&mut bench)?;
     if let Some(file) = args.iter().position(|a| a == "--json").and_then(|i| args.get(i + 1)) {
         let body: Vec<String> = bench.cells.iter().map(|(name, value)| format!("  \"{name}\": {value:.1}")).collect();
@@ -321,11 +351,12 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// One long run of a single case, for a profiler: `hit`, `mesh` or `new`.
+/// One long run of a single case, for a profiler: `hit`, `captured`, `mesh` or `new`.
 fn profile(bench: &mut Bench, what: &str) -> io::Result<()> {
     bench.passes *= 20;
     let ticks = match what {
         "new" => bench.new_macs(64)?,
+        "captured" => bench.captured(64, 64)?,
         "mesh" => bench.hit(Pattern::Mesh, 1 << 12, 64)?,
         _ => bench.hit(Pattern::Pairs, 64, 64)?,
     };
@@ -363,6 +394,15 @@ fn batches(bench: &mut Bench) -> io::Result<()> {
 fn misses(bench: &mut Bench) -> io::Result<()> {
     let ticks = bench.new_macs(64)?;
     println!("New address (flow miss, learned, cached), batch 64: {:.1}\n", bench.cell("new_mac".into(), ticks));
+    Ok(())
+}
+
+fn captures(bench: &mut Bench) -> io::Result<()> {
+    let ticks = bench.captured(64, 64)?;
+    println!(
+        "L2 hit, 64 addresses, batch 64, captured (in and out): {:.1}\n",
+        bench.cell("hit_captured".into(), ticks)
+    );
     Ok(())
 }
 

@@ -30,6 +30,16 @@ pub enum Command {
     /// Show the state of a running switch
     #[command(subcommand)]
     Show(ShowCommand),
+    /// Explain what the switch would do with one frame, without sending it
+    ///
+    /// Prints what each stage would decide and why, the program that they compile to, whether the flow cache would keep or
+    /// already holds it, and the ports that the frame would leave by. Nothing is sent, learned, cached or counted.
+    Trace(TraceArgs),
+    /// Watch frames as they pass the switch, as text or as a pcapng file
+    ///
+    /// A frame that is switched is seen twice, in and out; one that is dropped is seen with its reason. A super-frame is
+    /// seen whole, as it crosses the switch. Traffic never waits: copies that nobody reads in time are missed and counted.
+    Capture(CaptureArgs),
     /// Switch real traffic between namespaces made for it, show it, and clean up (root, half a minute)
     Demo,
 }
@@ -222,4 +232,50 @@ pub enum ShowCommand {
     Drops(DropsArgs),
     /// Workers: load, flow cache, frame memory
     Workers(ListArgs),
+}
+
+#[derive(Debug, Args)]
+#[group(id = "what", required = true, multiple = false, args = ["hex", "pcap", "fields"])]
+pub struct TraceArgs {
+    /// The port that the frame would come from
+    #[arg(long, value_name = "NAME")]
+    pub port: String,
+    /// The frame's bytes in hexadecimal, from the destination MAC on
+    #[arg(long, value_name = "BYTES")]
+    pub hex: Option<String>,
+    /// A pcap or pcapng file to take the frame from; - for standard input
+    #[arg(long, value_name = "FILE")]
+    pub pcap: Option<PathBuf>,
+    /// Which frame of the file, from 1
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub frame: usize,
+    /// Or its fields: src= dst= type= vlan= ip_src= ip_dst= proto= sport= dport= len=
+    #[arg(value_name = "FIELD=VALUE")]
+    pub fields: Vec<String>,
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct CaptureArgs {
+    /// Only frames at this port
+    #[arg(long, value_name = "NAME")]
+    pub port: Option<String>,
+    /// Only frames that are dropped
+    #[arg(long)]
+    pub drops: bool,
+    /// Write pcapng to this file instead of text; - for standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
+    /// End after so many frames
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Most bytes of each frame; 0 for all
+    #[arg(short, long, value_name = "BYTES", default_value_t = 256)]
+    pub snaplen: u32,
+    /// Only frames with these fields: as for trace, and mac= host= port= for either end
+    #[arg(value_name = "FIELD=VALUE")]
+    pub fields: Vec<String>,
+    #[command(flatten)]
+    pub target: Target,
 }

@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod control;
+pub mod packet;
 pub mod service;
 
 pub use crossdock_engine as engine;

@@ -99,7 +99,7 @@ impl Rig {
 
     /// One receive call on every queue.
     fn receive(&mut self) -> std::io::Result<Vec<Frame>> {
-        let mut io = Io { pool: &mut self.pool, count: &self.count };
+        let mut io = Io::new(&mut self.pool, &self.count);
         self.queues.iter_mut().try_for_each(|queue| queue.receive(&mut io, &mut self.batch))?;
         Ok(self.batch.drain().collect())
     }
@@ -117,7 +117,7 @@ impl Rig {
     }
 
     fn transmit(&mut self, queue: usize, frame: Frame) -> std::io::Result<()> {
-        let mut io = Io { pool: &mut self.pool, count: &self.count };
+        let mut io = Io::new(&mut self.pool, &self.count);
         self.batch.push(frame).unwrap();
         let result = self.queues[queue].transmit(&mut io, &mut self.batch);
         assert!(self.batch.is_empty());

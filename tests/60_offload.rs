@@ -323,7 +323,7 @@ fn the_kernel_takes_what_was_joined() {
             let mut copy = pool.alloc(segment.len()).unwrap();
             assert!(copy.fill(&segment) && batch.push(copy).is_ok());
         }
-        let mut io = Io { pool: &mut pool, count: &count };
+        let mut io = Io::new(&mut pool, &count);
         outbound.transmit(queues[0].as_mut(), &mut io, &mut batch, true).unwrap();
         assert_eq!(count.dropped(), 0, "{}", frame.what);
         assert!(receiver.receive(PATIENCE).unwrap() == Some(frame.bytes), "{}", frame.what);

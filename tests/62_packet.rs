@@ -117,13 +117,13 @@ impl End {
         assert!(frame.fill(bytes));
         frame.offload = offload;
         self.batch.push(frame).unwrap();
-        let mut io = Io { pool: &mut self.pool, count: &self.count };
+        let mut io = Io::new(&mut self.pool, &self.count);
         self.queues[0].transmit(&mut io, &mut self.batch).unwrap();
     }
 
     /// The frames that wait in one queue.
     fn receive(&mut self, queue: usize) -> Vec<(Vec<u8>, Offload)> {
-        let mut io = Io { pool: &mut self.pool, count: &self.count };
+        let mut io = Io::new(&mut self.pool, &self.count);
         self.queues[queue].receive(&mut io, &mut self.batch).unwrap();
         let frames: Vec<_> = self.batch.iter().map(|frame| (frame.to_vec(), frame.offload)).collect();
         self.batch.drain().for_each(|frame| self.pool.free(frame));

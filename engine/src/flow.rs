@@ -5,8 +5,10 @@ use crate::drop::DropReason;
 use crate::program::Program;
 use crate::tables::Tables;
 use crate::tables::topology::DomainId;
+use crate::trace::Note;
 use crate::wire::Mac;
 use crate::wire::ethernet::HEADER_LEN;
+use std::borrow::Cow;
 use std::fmt;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, transmute};
 
@@ -210,10 +212,31 @@ impl<'a> Flow<'a> {
         self.cacheable = false;
     }
 
+    /// Whether this is a trace: a stage may then decide, but not change anything that outlasts the frame. The tables see
+    /// to themselves.
+    pub fn is_rehearsal(&self) -> bool {
+        self.tables.is_rehearsal()
+    }
+
+    /// Tells a trace why, in a few words.
+    pub fn explain(&mut self, why: impl Into<Cow<'static, str>>) {
+        self.tables.note(Note { text: why.into(), port: None });
+    }
+
+    /// Tells a trace why, in words that end with a port's name.
+    pub fn explain_port(&mut self, why: impl Into<Cow<'static, str>>, port: PortId) {
+        self.tables.note(Note { text: why.into(), port: Some(port) });
+    }
+
     /// Where to write the answer before returning [`Verdict::Reply`]: a whole Ethernet frame. Without one the frame is
     /// dropped as `denied`.
     pub fn answer(&mut self) -> &mut Vec<u8> {
         self.answer
+    }
+
+    /// Whether the decision may be cached so far.
+    pub(crate) fn is_cacheable(&self) -> bool {
+        self.cacheable
     }
 
     /// Whether the answer is at least an Ethernet header.

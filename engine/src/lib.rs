@@ -17,12 +17,14 @@ pub mod worker; // the loop of one core
 pub mod switch; // the embedding API
 
 mod bell;
+pub mod capture; // copies of frames, for people who watch
 pub mod clock;
 mod cpu;
 pub mod drop;
 mod memory;
 pub mod pcapng;
 pub mod stats;
+pub mod trace; // what would happen to a frame, and why
 pub mod wire;
 
 pub use switch::Switch;

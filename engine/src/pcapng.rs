@@ -145,6 +145,11 @@ impl<W: Write> Writer<W> {
         self.out.flush()
     }
 
+    /// The output: for one in memory, from which blocks are taken.
+    pub fn get_mut(&mut self) -> &mut W {
+        &mut self.out
+    }
+
     /// The output, with everything that was written to it.
     pub fn into_inner(self) -> W {
         self.out

@@ -6,6 +6,7 @@ use crate::flow::{Depth, Flow, FlowKey, PortId, Verdict};
 use crate::program::Program;
 use crate::stages::{Forward, Isolate, Learn, Stage};
 use crate::tables::Tables;
+use crate::trace::{Recorder, Step};
 
 /// What became of a frame that walked the stages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +45,34 @@ impl Pipeline {
 
     /// Walks the stages and compiles their decision into [`Pipeline::program`].
     pub fn compile(&mut self, key: &FlowKey, frame: &[u8], tables: &mut Tables, now: Millis) -> Compiled {
-        let mut flow = Flow::new((key, frame), (&mut self.egress, &mut self.answer), tables, now);
-        let cacheable = match walk(&mut self.stages, &mut flow) {
+        self.decide((key, frame), tables, now, |_, _, _| ())
+    }
+
+    /// Like [`Pipeline::compile`], but changes nothing in the tables and tells what each stage did.
+    pub fn trace(
+        &mut self,
+        (key, frame): (&FlowKey, &[u8]),
+        tables: &mut Tables,
+        now: Millis,
+    ) -> (Compiled, Vec<Step>) {
+        let mut recorder = Recorder::new(key);
+        tables.rehearse();
+        let watch = |stage, verdict, flow: &mut Flow<'_>| recorder.record(stage, verdict, flow);
+        let compiled = self.decide((key, frame), tables, now, watch);
+        tables.end_rehearsal();
+        (compiled, recorder.steps)
+    }
+
+    #[inline]
+    fn decide(
+        &mut self,
+        frame: (&FlowKey, &[u8]),
+        tables: &mut Tables,
+        now: Millis,
+        watch: impl FnMut(&'static str, Verdict, &mut Flow<'_>),
+    ) -> Compiled {
+        let mut flow = Flow::new(frame, (&mut self.egress, &mut self.answer), tables, now);
+        let cacheable = match walk(&mut self.stages, &mut flow, watch) {
             Verdict::Reply if flow.has_answer() => return Compiled::Reply,
             Verdict::Reply => flow.refuse(DropReason::Denied, &mut self.program),
             Verdict::Drop(reason) => flow.refuse(reason, &mut self.program),
@@ -65,10 +92,16 @@ impl Pipeline {
     }
 }
 
-/// Applies stages until one stops.
-fn walk(stages: &mut [Box<dyn Stage>], flow: &mut Flow<'_>) -> Verdict {
+/// Applies stages until one stops; `watch` sees the flow after each.
+#[inline]
+fn walk(
+    stages: &mut [Box<dyn Stage>],
+    flow: &mut Flow<'_>,
+    mut watch: impl FnMut(&'static str, Verdict, &mut Flow<'_>),
+) -> Verdict {
     for stage in stages {
         let verdict = stage.apply(flow);
+        watch(stage.name(), verdict, flow);
         if verdict != Verdict::Continue {
             return verdict;
         }

@@ -181,6 +181,17 @@ impl FlowTable {
         None
     }
 
+    /// An entry as people see it.
+    pub fn show(&self, slot: SlotId) -> FlowEntry {
+        self.entries[slot.0 as usize].show()
+    }
+
+    /// Whether a program is short enough to be cached.
+    #[inline]
+    pub fn fits(program: &[Action]) -> bool {
+        program.len() <= INLINE
+    }
+
     /// The program of an entry; counts a frame of `len` bytes.
     pub fn run(&mut self, slot: SlotId, len: usize, now: Millis) -> &[Action] {
         self.entries[slot.0 as usize].count(len, now)
@@ -188,7 +199,7 @@ impl FlowTable {
 
     /// Caches a program made under `epoch`; not one that is too long, nor every one in a full set.
     pub fn insert(&mut self, key: &FlowKey, hash: u64, program: &[Action], epoch: u32, now: Millis) -> Option<SlotId> {
-        if program.len() > INLINE {
+        if !Self::fits(program) {
             return None;
         }
         let set = self.set(hash);

@@ -1,11 +1,13 @@
 //! One file a command.
 
+mod capture;
 mod check;
 mod demo;
 mod domain;
 mod port;
 mod run;
 mod show;
+mod trace;
 
 use std::path::Path;
 
@@ -24,6 +26,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Port(command) => port::run(command),
         Command::Domain(command) => domain::run(command),
         Command::Show(command) => show::run(&command),
+        Command::Trace(args) => trace::run(&args),
+        Command::Capture(args) => capture::run(&args),
         Command::Demo => demo::run(),
     }
 }

@@ -9,12 +9,18 @@
 //! | `GET /v1/domains` | list of [`DomainInfo`] |
 //! | `POST /v1/domains` with a [`DomainConfig`](crate::config::DomainConfig) | the [`DomainInfo`] |
 //! | `DELETE /v1/domains/NAME` | nothing |
+//! | `POST /v1/trace` with a [`trace::TraceRequest`] | [`trace::TraceInfo`] |
+//! | `POST /v1/capture` with a [`capture::CaptureRequest`] | a stream of pcapng or text |
+//! | `DELETE /v1/capture/NUMBER` | nothing; the stream ends |
 //! | `GET /v1/fdb` | list of [`FdbInfo`] |
 //! | `GET /v1/flows` | list of [`FlowInfo`] |
 //! | `GET /v1/drops` | [`Drops`] |
 //! | `GET /v1/workers` | list of [`WorkerInfo`] |
 //!
 //! A refused request gets a status of 400 or above and an [`ErrorBody`].
+
+pub mod capture;
+pub mod trace;
 
 use std::collections::BTreeMap;
 

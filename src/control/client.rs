@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
+use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -69,19 +70,25 @@ pub fn request(socket: &Path, method: Method, path: &str, body: Option<&Value>) 
     understand(status, &answer)
 }
 
-async fn exchange(socket: &Path, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), ClientError> {
+/// A conversation with the switch that listens on `socket`.
+pub(super) async fn connect(socket: &Path) -> Result<SendRequest<Full<Bytes>>, ClientError> {
     let unreachable = |source| ClientError::Unreachable { path: socket.to_owned(), source };
     let stream = UnixStream::connect(socket).await.map_err(unreachable)?;
     let broken = |e: hyper::Error| ClientError::NoAnswer(e.to_string());
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(broken)?;
     tokio::spawn(connection);
-    let response = sender.send_request(request).await.map_err(broken)?;
+    Ok(sender)
+}
+
+async fn exchange(socket: &Path, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), ClientError> {
+    let broken = |e: hyper::Error| ClientError::NoAnswer(e.to_string());
+    let response = connect(socket).await?.send_request(request).await.map_err(broken)?;
     let status = response.status();
     let body = response.into_body().collect().await.map_err(broken)?;
     Ok((status, body.to_bytes()))
 }
 
-fn understand(status: StatusCode, answer: &[u8]) -> Result<Value, ClientError> {
+pub(super) fn understand(status: StatusCode, answer: &[u8]) -> Result<Value, ClientError> {
     if !status.is_success() {
         let unclear = |_| ErrorBody { error: format!("the switch answered {status}"), hint: None };
         return Err(ClientError::Refused(serde_json::from_slice(answer).unwrap_or_else(unclear)));

@@ -5,3 +5,5 @@ pub mod client;
 mod routes;
 pub mod server;
 pub mod socket;
+mod stream;
+pub mod watch;

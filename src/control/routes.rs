@@ -3,6 +3,7 @@
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use super::api::trace::TraceRequest;
 use super::api::{ErrorBody, Version};
 use crate::config::{DomainConfig, PortConfig};
 use crate::service::{Kind, Refusal, Service};
@@ -47,6 +48,8 @@ pub(super) fn answer(service: &Service, method: &Method, path: &str, body: &[u8]
         ("GET", ["v1", what]) => get(service, what),
         ("POST", ["v1", "ports"]) => Some(add_port(service, body)),
         ("POST", ["v1", "domains"]) => Some(add_domain(service, body)),
+        ("POST", ["v1", "trace"]) => Some(trace(service, body)),
+        ("DELETE", ["v1", "capture", number]) => Some(service.end_capture(number).map(removed)),
         ("DELETE", ["v1", "ports", name]) => Some(service.remove_port(name).map(removed)),
         ("DELETE", ["v1", "domains", name]) => Some(service.remove_domain(name).map(removed)),
         _ => None,
@@ -85,7 +88,13 @@ fn add_domain(service: &Service, body: &[u8]) -> Result<Answer, Refusal> {
     Ok(Answer::new(StatusCode::CREATED, json!(made)))
 }
 
-fn parse(body: &[u8]) -> Result<Value, Refusal> {
+fn trace(service: &Service, body: &[u8]) -> Result<Answer, Refusal> {
+    let wrong = |error: serde_json::Error| Refusal::new(Kind::Invalid, error.to_string(), "port, and hex or fields");
+    let request: TraceRequest = serde_json::from_value(parse(body)?).map_err(wrong)?;
+    Ok(Answer::new(StatusCode::OK, json!(service.trace(&request)?)))
+}
+
+pub(super) fn parse(body: &[u8]) -> Result<Value, Refusal> {
     let wrong =
         |error| Refusal::new(Kind::Invalid, format!("the body is not JSON: {error}"), "an object of keys and values");
     serde_json::from_slice(body).map_err(wrong)
@@ -99,6 +108,8 @@ fn unknown(parts: &[&str], path: &str) -> Answer {
     let allow = match parts {
         ["v1", "ports" | "domains"] => "GET, POST",
         ["v1", "ports" | "domains", _] => "DELETE",
+        ["v1", "trace" | "capture"] => "POST",
+        ["v1", "capture", _] => "DELETE",
         ["v1", "version" | "fdb" | "flows" | "drops" | "workers"] => "GET",
         _ => {
             let hint = "/v1/ and version, ports, domains, fdb, flows, drops or workers";

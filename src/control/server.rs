@@ -1,10 +1,13 @@
 //! Serves the control socket. A slow or silent client costs a task and a little time-out, never anybody else's answer.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::channel::Channel;
+use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
@@ -12,10 +15,12 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::routes::{Answer, answer};
+use super::stream;
 use crate::service::Service;
 
 /// Largest body of a request, in bytes.
@@ -24,7 +29,7 @@ const BODY_MAX: usize = 1 << 20;
 const CLIENTS_MAX: usize = 256;
 /// How long a client may take to send its request.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a whole exchange may take, answer included.
+/// How long a whole exchange may take, answer included. A stream takes as long as it takes.
 const EXCHANGE: Duration = Duration::from_secs(30);
 
 /// Answers requests until the future is dropped.
@@ -34,9 +39,13 @@ pub async fn serve(listener: UnixListener, service: Arc<Service>) {
         let place = Arc::clone(&places).acquire_owned().await;
         match listener.accept().await {
             Ok((stream, _)) => {
-                let exchange = exchange(stream, Arc::clone(&service));
+                let service = Arc::clone(&service);
                 tokio::spawn(async move {
-                    let _ = timeout(EXCHANGE, exchange).await;
+                    let streams = AtomicBool::default();
+                    let mut exchange = pin!(exchange(stream, service, &streams));
+                    if timeout(EXCHANGE, &mut exchange).await.is_err() && streams.load(Relaxed) {
+                        exchange.await;
+                    }
                     drop(place);
                 });
             }
@@ -46,18 +55,34 @@ pub async fn serve(listener: UnixListener, service: Arc<Service>) {
     }
 }
 
-/// One connection, one request.
-async fn exchange(stream: UnixStream, service: Arc<Service>) {
-    let handler = service_fn(move |request| handle(request, Arc::clone(&service)));
+/// An answer, or a stream.
+type Reply = Either<Full<Bytes>, Channel<Bytes>>;
+
+/// One connection, one request; `streams` says whether it became a stream.
+async fn exchange(stream: UnixStream, service: Arc<Service>, streams: &AtomicBool) {
+    let handler = service_fn(|request| handle(request, Arc::clone(&service), streams));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).keep_alive(false);
     // A client that breaks off needs no answer.
     let _ = http.serve_connection(TokioIo::new(stream), handler).await;
 }
 
-async fn handle(request: Request<Incoming>, service: Arc<Service>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn handle(
+    request: Request<Incoming>,
+    service: Arc<Service>,
+    streams: &AtomicBool,
+) -> Result<Response<Reply>, Infallible> {
     let (head, body) = request.into_parts();
     let answer = match read(body).await {
+        Ok(body) if stream::is_wanted(&head.method, head.uri.path()) => {
+            match stream::begin(&service, &body, Handle::current()) {
+                Ok(stream) => {
+                    streams.store(true, Relaxed);
+                    return Ok(stream.map(Either::Right));
+                }
+                Err(refusal) => refusal,
+            }
+        }
         Ok(body) => {
             let work = move || answer(&service, &head.method, head.uri.path(), &body);
             let broken =
@@ -66,7 +91,7 @@ async fn handle(request: Request<Incoming>, service: Arc<Service>) -> Result<Res
         }
         Err(refusal) => refusal,
     };
-    Ok(response(&answer))
+    Ok(response(&answer).map(Either::Left))
 }
 
 /// The whole body, if it is small and comes in time.

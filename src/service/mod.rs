@@ -2,10 +2,13 @@
 //!
 //! Every call may take as long as creating an interface takes (milliseconds); none waits for traffic.
 
+mod capture;
 mod ports;
 mod refusal;
+mod trace;
 mod view;
 
+pub use capture::{Stream, Tally};
 pub use refusal::{Kind, Refusal};
 
 use std::collections::BTreeMap;
@@ -18,6 +21,8 @@ use crossdock_engine::tables::storm::StormCaps;
 use crossdock_engine::tables::topology::Domain;
 use crossdock_engine::worker::{Event, Polling, WorkerConfig};
 
+use capture::Captures;
+
 use crate::config::{Config, DomainConfig, EngineConfig, Poll, PortConfig};
 use ports::Handle;
 
@@ -26,6 +31,7 @@ pub struct Service {
     switch: Switch,
     ports: Mutex<BTreeMap<String, Entry>>,
     persist: bool,
+    captures: Captures,
 }
 
 /// How a port was asked for, and what is kept of it.
@@ -41,7 +47,8 @@ impl Service {
     /// The first thing that cannot be had. Nothing is left behind then.
     pub fn start(config: &Config) -> Result<Self, Refusal> {
         let switch = Switch::new(engine_config(&config.engine)).map_err(cannot_start)?;
-        let service = Self { switch, ports: Mutex::default(), persist: config.engine.persist };
+        let service =
+            Self { switch, ports: Mutex::default(), persist: config.engine.persist, captures: Captures::default() };
         config.domain.iter().try_for_each(|domain| service.add_domain(domain))?;
         config.port.iter().try_for_each(|port| service.add_port(port))?;
         Ok(service)

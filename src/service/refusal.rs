@@ -44,6 +44,7 @@ impl From<Error> for Refusal {
             }
             Error::InUse(_) => (Kind::Conflict, Some("remove its ports first")),
             Error::Full(_) => (Kind::Conflict, None),
+            Error::TooLong(_) => (Kind::Invalid, None),
             Error::Open(..) | Error::Memory(_) | Error::Stopped => (Kind::Failed, None),
         };
         Self { kind, what: error.to_string(), hint: hint.map(str::to_owned) }

@@ -76,7 +76,7 @@ impl Service {
     }
 
     /// The engine knows ports by number, people by name.
-    fn action(&self, action: &Action) -> String {
+    pub(super) fn action(&self, action: &Action) -> String {
         match action {
             Action::Output(port) => match self.switch.port_name(*port) {
                 Some(name) => format!("output:{name}"),
@@ -145,7 +145,7 @@ fn fdb_entry(status: FdbStatus) -> FdbInfo {
 }
 
 /// The fields that a learning switch reads; the others are zero in every key.
-fn key(key: &FlowKey) -> BTreeMap<String, String> {
+pub(super) fn key(key: &FlowKey) -> BTreeMap<String, String> {
     let fields = [
         ("eth_src", key.eth_src.to_string()),
         ("eth_dst", key.eth_dst.to_string()),

@@ -591,7 +591,7 @@ fn send(frames: Vec<Frame>, (csum, supers): (bool, bool), wire_size: bool, pool:
     let caps = Caps { mtu: 1500, csum, tso: supers, uso: supers, ..Caps::default() };
     let (mut port, count, mut batch) = (Port::default(), PortCounters::default(), Batch::new(64));
     frames.into_iter().for_each(|frame| batch.push(frame).unwrap());
-    let mut io = Io { pool, count: &count };
+    let mut io = Io::new(pool, &count);
     Outbound::new(&caps, 64).transmit(&mut port, &mut io, &mut batch, wire_size).unwrap();
     assert!(batch.is_empty());
     let Port { sent, batches } = port;

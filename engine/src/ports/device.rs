@@ -428,7 +428,7 @@ mod tests {
         }
 
         fn receive(&mut self) -> io::Result<Vec<usize>> {
-            let mut io = Io { pool: &mut self.pool, count: &self.count };
+            let mut io = Io::new(&mut self.pool, &self.count);
             let result = self.queue.receive(&mut io, &mut self.batch);
             let lengths = self.batch.iter().map(|f| f.len()).collect();
             self.batch.drain().for_each(|f| self.pool.free(f));
@@ -436,7 +436,7 @@ mod tests {
         }
 
         fn transmit(&mut self, frame: Frame) -> io::Result<()> {
-            let mut io = Io { pool: &mut self.pool, count: &self.count };
+            let mut io = Io::new(&mut self.pool, &self.count);
             self.batch.push(frame).unwrap();
             self.queue.transmit(&mut io, &mut self.batch)
         }
@@ -462,7 +462,7 @@ mod tests {
     #[test]
     fn only_super_frames_keep_super_chunks() {
         let mut bench = Bench::new([read(SMALL_ROOM), read(SMALL_ROOM + 1)]);
-        let mut io = Io { pool: &mut bench.pool, count: &bench.count };
+        let mut io = Io::new(&mut bench.pool, &bench.count);
         bench.queue.receive(&mut io, &mut bench.batch).unwrap();
         assert_eq!(bench.batch.iter().map(Frame::is_super).collect::<Vec<_>>(), [false, true]);
         bench.batch.drain().for_each(|f| bench.pool.free(f));
@@ -527,7 +527,7 @@ mod tests {
         let offload = Offload { csum: Some(Csum { start: 34, offset: 16 }), gso: Some(gso) };
         let mut bench = Bench::new([Ok([&vnet::emit(&offload)[..], &packet].concat())]);
         *bench.queue.device.tag.lock().unwrap() = Some([0x88, 0xa8, 0x20, 0x07]);
-        let mut io = Io { pool: &mut bench.pool, count: &bench.count };
+        let mut io = Io::new(&mut bench.pool, &bench.count);
         bench.queue.receive(&mut io, &mut bench.batch).unwrap();
         let frame = bench.batch.remove(0);
         assert_eq!(frame[..], [&packet[..12], &[0x88, 0xa8, 0x20, 0x07], &packet[12..]].concat());

@@ -19,6 +19,7 @@ pub mod tap;
 
 pub use netns::NetnsError;
 
+use crate::capture::Watch;
 use crate::drop::DropReason;
 use crate::frame::{Arena, Batch, Frame, Pool};
 use crate::stats::PortCounters;
@@ -118,9 +119,16 @@ pub struct Io<'a> {
     pub pool: &'a mut Pool,
     /// The port's counters.
     pub count: &'a PortCounters,
+    /// Who sees what is dropped here, if anybody can.
+    pub watch: Option<Watch<'a>>,
 }
 
-impl Io<'_> {
+impl<'a> Io<'a> {
+    /// For a call that nobody watches.
+    pub fn new(pool: &'a mut Pool, count: &'a PortCounters) -> Io<'a> {
+        Io { pool, count, watch: None }
+    }
+
     /// Counts a frame as sent and frees its memory: for ports that copy.
     #[inline]
     pub fn sent(&mut self, frame: Frame) {
@@ -139,6 +147,9 @@ impl Io<'_> {
     #[inline]
     pub fn discard(&mut self, frame: Frame, reason: DropReason) {
         self.count.count_drop(reason);
+        if let Some(watch) = &mut self.watch {
+            watch.dropped(&frame, reason);
+        }
         self.pool.free(frame);
     }
 
@@ -148,5 +159,8 @@ impl Io<'_> {
         self.count.rx_frames.add(1);
         self.count.rx_bytes.add(len as u64);
         self.count.count_drop(reason);
+        if let Some(watch) = &mut self.watch {
+            watch.dropped_unseen(len, reason);
+        }
     }
 }

@@ -38,10 +38,11 @@ fn known_port(flow: &Flow<'_>, destination: Mac) -> Option<PortId> {
     if destination.is_group() {
         return None;
     }
-    flow.tables.fdb(flow.domain()?)?.lookup(destination)
+    flow.tables.lookup(flow.domain()?, destination)
 }
 
 fn to_port(flow: &mut Flow<'_>, port: PortId) -> Verdict {
+    flow.explain_port("destination known on", port);
     if port == flow.key().port {
         return Verdict::Drop(DropReason::SamePort);
     }
@@ -59,6 +60,10 @@ impl Forward {
             flow.once();
             return Verdict::Drop(reason);
         }
+        flow.explain(match destination {
+            group if group.is_group() => "destination is a group: floods",
+            _ => "destination unknown: floods",
+        });
         flow.flood();
         Verdict::Continue
     }
@@ -76,6 +81,12 @@ impl Forward {
         if self.buckets.len() <= port.index() {
             self.buckets.resize_with(port.index() + 1, Default::default);
         }
-        (!self.buckets[port.index()][kind].admit(cap, flow.now)).then_some(reason)
+        let bucket = &mut self.buckets[port.index()][kind];
+        let mut after = *bucket;
+        let admitted = after.admit(cap, flow.now);
+        if !flow.is_rehearsal() {
+            *bucket = after;
+        }
+        (!admitted).then_some(reason)
     }
 }

@@ -17,7 +17,10 @@ impl Stage for Isolate {
 
     fn apply(&mut self, flow: &mut Flow<'_>) -> Verdict {
         let port = flow.tables.topology.port(flow.key().port);
-        flow.promiscuous_only |= port.is_some_and(|port| port.isolated);
+        if port.is_some_and(|port| port.isolated) {
+            flow.promiscuous_only = true;
+            flow.explain("isolated: only ports that are not may receive it");
+        }
         Verdict::Continue
     }
 }

@@ -26,7 +26,9 @@ impl Stage for Learn {
         if flow.tables.topology.domain(domain).is_some_and(|domain| domain.mac == Some(source)) {
             return Verdict::Drop(DropReason::SourceOwn);
         }
-        match flow.tables.learn(domain, source, port, flow.now) {
+        let learned = flow.tables.learn(domain, source, port, flow.now);
+        flow.explain(why(learned));
+        match learned {
             Learned::Refused => {
                 flow.once();
                 return Verdict::Drop(DropReason::MacFlapping);
@@ -39,5 +41,20 @@ impl Stage for Learn {
             _ => {}
         }
         Verdict::Continue
+    }
+}
+
+/// A trace's words.
+fn why(learned: Learned) -> &'static str {
+    match learned {
+        Learned::Known | Learned::Again => "source known here",
+        Learned::New => "source new: learned",
+        Learned::Evicted => "source new: learned, the table is full and forgets another address",
+        Learned::Moved => "source known elsewhere: moves here",
+        Learned::Pinned => "source jumps between ports: pinned to the one it had before",
+        Learned::Refused => "source jumps between ports, and is pinned to another",
+        Learned::Deferred => "source not learned now: the other workers must hear of it first",
+        Learned::Fixed => "source set by the configuration: stays where it is",
+        Learned::Full => "source new, but every entry is set by the configuration: not learned",
     }
 }

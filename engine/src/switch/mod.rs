@@ -3,10 +3,12 @@
 //! Everything here runs on the caller's thread and talks to the workers by message. A port is opened and closed here;
 //! no worker is ever kept waiting.
 
+mod capture;
 mod registry;
 mod status;
 mod workers;
 
+pub use capture::{Capture, CaptureConfig};
 pub use status::{Conservation, DomainStatus, FdbStatus, FlowStatus, PortStatus, WorkerStatus};
 
 use crate::flow::PortId;
@@ -86,6 +88,9 @@ pub enum Error {
     /// More than 65535 ports or domains.
     #[error("no number is left for another {0}")]
     Full(&'static str),
+    /// A frame that no port could bring.
+    #[error("a frame of {0} bytes is longer than any can be (65557)")]
+    TooLong(usize),
     /// There is not enough memory.
     #[error("no memory: {0}")]
     Memory(#[source] io::Error),

@@ -4,14 +4,17 @@ use super::registry::sum;
 use super::workers::Link;
 use super::{Error, Switch};
 use crate::drop::DropReason;
-use crate::flow::FlowKey;
+use crate::flow::{FlowKey, PortId};
+use crate::frame::Offload;
 use crate::ports::Caps;
 use crate::program::Action;
 use crate::stats::PortCounters;
 use crate::table::FlowEntry;
 use crate::tables::fdb::FdbEntry;
 use crate::tables::topology::DomainId;
+use crate::trace::{Hypothesis, Trace};
 use crate::wire::Mac;
+use crate::wire::vnet::MAX_FRAME;
 use crate::worker::Command;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -270,5 +273,28 @@ impl Switch {
     fn total(&self) -> PortCounters {
         let strays = self.workers.all().iter().map(|link| &*link.strays);
         sum(self.registry().counters().chain(strays))
+    }
+}
+
+impl Switch {
+    /// What would happen to a frame from a port, and why. Nothing is sent, learned, cached or counted.
+    ///
+    /// # Errors
+    /// When there is no such port, the frame is longer than any, or the switch has stopped.
+    pub fn trace(&self, port: &str, frame: Vec<u8>, offload: Offload) -> Result<Trace, Error> {
+        let (port, worker) = self.receiver(port)?;
+        if frame.len() > MAX_FRAME {
+            return Err(Error::TooLong(frame.len()));
+        }
+        let hypothesis = Box::new(Hypothesis { port, frame, offload });
+        self.workers.ask(worker, |reply| Command::Trace(hypothesis, reply))
+    }
+
+    /// A port, and a worker that takes frames from it.
+    fn receiver(&self, name: &str) -> Result<(PortId, usize), Error> {
+        let registry = self.registry();
+        let id = registry.port_id(name)?;
+        let owner = registry.port(id).and_then(|port| port.owners.first().copied());
+        Ok((id, owner.unwrap_or_default()))
     }
 }

@@ -14,6 +14,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
 /// How the control side reaches one worker.
+#[derive(Clone)]
 pub(super) struct Link {
     commands: Sender<Command>,
     waker: Arc<Waker>,
@@ -27,6 +28,13 @@ impl Link {
     fn tell(&self, command: Command) -> Result<(), Error> {
         self.commands.send(command).map_err(|_| Error::Stopped)?;
         self.waker.wake().map_err(|_| Error::Stopped)
+    }
+
+    /// Gives a command that carries a reply channel, and waits for the reply.
+    pub fn ask<T>(&self, command: impl FnOnce(Sender<T>) -> Command) -> Result<T, Error> {
+        let (reply, answer) = bounded(1);
+        self.tell(command(reply))?;
+        answer.recv().map_err(|_| Error::Stopped)
     }
 }
 
@@ -121,9 +129,7 @@ impl Workers {
 
     /// Gives one worker a command that carries a reply channel, and waits for the reply.
     pub fn ask<T>(&self, worker: usize, command: impl FnOnce(Sender<T>) -> Command) -> Result<T, Error> {
-        let (reply, answer) = bounded(1);
-        self.tell(worker, command(reply))?;
-        answer.recv().map_err(|_| Error::Stopped)
+        self.links.get(worker).ok_or(Error::Stopped)?.ask(command)
     }
 
     /// Asks every worker; the replies by number.

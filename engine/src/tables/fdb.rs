@@ -12,6 +12,10 @@
 //! The fast path does not come here: it stamps the cached flow, and the worker's housekeeping carries the stamps over
 //! ([`Fdb::refresh`]) before it ages.
 
+mod foresee;
+
+pub use foresee::Foreseen;
+
 use super::flap::{FlapGuard, Judgement};
 use super::gossip::Sighting;
 use super::index::Index;
@@ -287,14 +291,18 @@ impl Fdb {
         learned
     }
 
-    /// Makes room for an address on `port`: takes from the port with the most entries. False when all are fixed.
+    /// Makes room for an address on `port`. False when all are fixed.
     fn evict(&mut self, port: PortId) -> bool {
+        let victim = self.victim(port);
+        victim.map(|oldest| self.remove(oldest)).is_some()
+    }
+
+    /// What an address on `port` would displace: the oldest of the port with the most entries.
+    fn victim(&self, port: PortId) -> Option<u32> {
         let own = self.lists.get(port.index()).map_or(0, |list| list.len);
         let fullest = (0..self.lists.len()).max_by_key(|&p| self.lists[p].len);
         let victim = fullest.filter(|&p| self.lists[p].len > own).unwrap_or(port.index());
-        let Some(oldest) = self.oldest(victim) else { return false };
-        self.remove(oldest);
-        true
+        self.oldest(victim)
     }
 
     fn remove(&mut self, slot: u32) {
@@ -328,10 +336,15 @@ impl Fdb {
     /// Whether the others would soon forget an address that this worker still sees. Asking counts as telling.
     #[inline]
     fn telling_is_due(&mut self, slot: u32, now: Millis) -> bool {
+        let due = self.is_due(slot, now);
         let entry = &mut self.slots[slot as usize];
-        let due = now.since(entry.told) > self.ageing_ms / 4 && !entry.fixed;
         entry.told = if due { now } else { entry.told };
         due
+    }
+
+    fn is_due(&self, slot: u32, now: Millis) -> bool {
+        let entry = &self.slots[slot as usize];
+        now.since(entry.told) > self.ageing_ms / 4 && !entry.fixed
     }
 
     fn append(&mut self, slot: u32) {

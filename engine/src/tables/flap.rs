@@ -47,31 +47,42 @@ impl FlapGuard {
 
     /// Judges that the address `key` wants to leave the port `from` for `to`. Its slot follows from the address alone, so that the
     /// same frames are judged alike in every run.
-    pub fn judge(&mut self, key: u64, (from, to): (PortId, PortId), now: Millis) -> Judgement {
-        let mover = &mut self.0[slot(key)];
-        let age = now.since(mover.since);
-        if mover.key != key || age > if mover.pinned { HOLD_MS } else { WINDOW_MS } {
-            // One that goes back to where it once came from is at home there, not where it was meanwhile.
-            let home = if mover.key == key && mover.home == to { to } else { from };
-            *mover = Mover { key, home, moves: 1, pinned: false, since: now };
-            return Judgement::Believe;
-        }
-        if mover.pinned {
-            // It may have been learned elsewhere meanwhile, but may always go home.
-            return if to == mover.home { Judgement::Believe } else { Judgement::Refuse };
-        }
-        mover.moves += 1;
-        if mover.moves <= LIMIT {
-            return Judgement::Believe;
-        }
-        (mover.pinned, mover.since) = (true, now);
-        Judgement::Pin(mover.home)
+    pub fn judge(&mut self, key: u64, places: (PortId, PortId), now: Millis) -> Judgement {
+        self.0[slot(key)].judge(key, places, now)
+    }
+
+    /// What [`FlapGuard::judge`] would say.
+    pub fn foresee(&self, key: u64, places: (PortId, PortId), now: Millis) -> Judgement {
+        let mut mover = self.0[slot(key)];
+        mover.judge(key, places, now)
     }
 
     /// Forgets the movers that began at `port`: it is gone, nobody can be pinned to it.
     pub fn forget(&mut self, port: PortId) {
         let homeless = self.0.iter_mut().filter(|mover| mover.home == port);
         homeless.for_each(|mover| *mover = Mover::default());
+    }
+}
+
+impl Mover {
+    fn judge(&mut self, key: u64, (from, to): (PortId, PortId), now: Millis) -> Judgement {
+        let age = now.since(self.since);
+        if self.key != key || age > if self.pinned { HOLD_MS } else { WINDOW_MS } {
+            // One that goes back to where it once came from is at home there, not where it was meanwhile.
+            let home = if self.key == key && self.home == to { to } else { from };
+            *self = Mover { key, home, moves: 1, pinned: false, since: now };
+            return Judgement::Believe;
+        }
+        if self.pinned {
+            // It may have been learned elsewhere meanwhile, but may always go home.
+            return if to == self.home { Judgement::Believe } else { Judgement::Refuse };
+        }
+        self.moves += 1;
+        if self.moves <= LIMIT {
+            return Judgement::Believe;
+        }
+        (self.pinned, self.since) = (true, now);
+        Judgement::Pin(self.home)
     }
 }
 

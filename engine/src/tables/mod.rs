@@ -4,14 +4,17 @@ pub mod fdb;
 mod flap;
 pub mod gossip;
 mod index;
+mod rehearsal;
 pub mod storm;
 pub mod topology;
 
 use crate::clock::Millis;
 use crate::flow::{FlowKey, PortId};
+use crate::trace::Note;
 use crate::wire::Mac;
 use fdb::{Fdb, Learned};
 use gossip::{Gossip, Sighting};
+use rehearsal::Rehearsal;
 use std::io;
 use std::sync::Arc;
 use topology::{DomainId, Topology};
@@ -26,6 +29,8 @@ pub struct Tables {
     up: Vec<bool>,
     epoch: u32,
     moves: u64,
+    /// While a trace walks the stages.
+    rehearsal: Option<Box<Rehearsal>>,
 }
 
 impl Tables {
@@ -38,6 +43,7 @@ impl Tables {
             up: Vec::new(),
             epoch: 1,
             moves: 0,
+            rehearsal: None,
         }
     }
 
@@ -47,9 +53,40 @@ impl Tables {
         self.epoch
     }
 
-    /// Voids every cached decision.
+    /// Voids every cached decision; not in a rehearsal.
     pub fn invalidate(&mut self) {
-        self.epoch = self.epoch.wrapping_add(1).max(1);
+        if self.rehearsal.is_none() {
+            self.epoch = self.epoch.wrapping_add(1).max(1);
+        }
+    }
+
+    /// From here to [`Tables::end_rehearsal`] what stages do is noted and not done.
+    pub(crate) fn rehearse(&mut self) {
+        self.rehearsal = Some(Box::default());
+    }
+
+    /// From here on everything is real again.
+    pub(crate) fn end_rehearsal(&mut self) {
+        self.rehearsal = None;
+    }
+
+    /// Whether a trace walks the stages: nothing may change.
+    #[inline]
+    pub fn is_rehearsal(&self) -> bool {
+        self.rehearsal.is_some()
+    }
+
+    /// Keeps a stage's reason, if a trace walks.
+    #[inline]
+    pub(crate) fn note(&mut self, note: Note) {
+        if let Some(rehearsal) = &mut self.rehearsal {
+            rehearsal.notes.push(note);
+        }
+    }
+
+    /// The reasons kept since the last call.
+    pub(crate) fn take_notes(&mut self) -> Vec<Note> {
+        self.rehearsal.as_mut().map(|rehearsal| std::mem::take(&mut rehearsal.notes)).unwrap_or_default()
     }
 
     /// MAC addresses that moved to another port since the start.
@@ -129,6 +166,15 @@ impl Tables {
         self.fdbs.get(domain.index())?.as_ref()
     }
 
+    /// The port of an address in a domain.
+    #[inline]
+    pub fn lookup(&self, domain: DomainId, mac: Mac) -> Option<PortId> {
+        if let Some(assumed) = self.rehearsal.as_ref().and_then(|rehearsal| rehearsal.lookup(domain, mac)) {
+            return assumed;
+        }
+        self.fdb(domain)?.lookup(mac)
+    }
+
     /// Sets an address to a port for good.
     pub fn set_fixed(&mut self, domain: DomainId, mac: Mac, port: PortId, now: Millis) -> Learned {
         let learned = self.fdb_mut(domain).map_or(Learned::Full, |fdb| fdb.set_fixed(mac, port, now));
@@ -154,6 +200,9 @@ impl Tables {
     /// cached decisions; a new address does not, because frames to it were flooded and floods are not cached.
     #[inline]
     pub fn learn(&mut self, domain: DomainId, mac: Mac, port: PortId, now: Millis) -> Learned {
+        if self.rehearsal.is_some() {
+            return self.foresee(domain, mac, port, now);
+        }
         let may_tell = self.gossip.has_room();
         let Some(fdb) = self.fdb_mut(domain) else { return Learned::Known };
         if !may_tell && fdb.lookup(mac) != Some(port) {
@@ -196,6 +245,18 @@ impl Tables {
         if matches!(learned, Learned::Moved | Learned::Evicted | Learned::Pinned) {
             self.invalidate();
         }
+    }
+
+    /// What would come of a sighting, in a rehearsal.
+    #[cold]
+    fn foresee(&mut self, domain: DomainId, mac: Mac, port: PortId, now: Millis) -> Learned {
+        if !self.gossip.has_room() && self.lookup(domain, mac) != Some(port) {
+            return Learned::Deferred;
+        }
+        let Some(mut rehearsal) = self.rehearsal.take() else { return Learned::Known };
+        let foreseen = self.fdb(domain).map(|fdb| rehearsal.learn(fdb, (domain, mac, port), now));
+        self.rehearsal = Some(rehearsal);
+        foreseen.map_or(Learned::Known, |foreseen| foreseen.learned)
     }
 
     /// Carries over that a cached flow's source was seen.

@@ -24,7 +24,7 @@ pub(super) struct Core {
     pub tables: Tables,
     pub now: Millis,
     pub counters: Arc<WorkerCounters>,
-    cache: bool,
+    pub cache: bool,
 }
 
 impl Core {

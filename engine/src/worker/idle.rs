@@ -83,9 +83,13 @@ impl Worker {
     /// Works until told to stop.
     pub fn run_loop(&mut self, polling: Polling, mut sleeper: Sleeper, lines: &Lines) {
         let (mut last_frame, mut last_ticks) = (Instant::now(), ticks());
-        while self.obey(&lines.commands, &mut sleeper) {
+        loop {
             let now = Instant::now();
-            let frames = self.poll(Millis::between(lines.began, now));
+            self.core.now = Millis::between(lines.began, now);
+            if !self.obey(&lines.commands, &mut sleeper) {
+                break;
+            }
+            let frames = self.poll(self.core.now);
             self.bury(lines, &mut sleeper);
             self.housekeeping(self.core.now);
             last_ticks = self.account(frames, last_ticks);

@@ -1,11 +1,14 @@
 //! What the control side asks of a worker, and what a worker tells it. Neither waits for the other.
 
 use super::{Attachment, Worker};
+use crate::capture::Sink;
 use crate::flow::PortId;
 use crate::ports::Queue;
+use crate::stats::Counter;
 use crate::table::FlowEntry;
 use crate::tables::fdb::{Fdb, FdbEntry};
 use crate::tables::topology::{DomainId, Topology};
+use crate::trace::{Hypothesis, Trace};
 use crossbeam::channel::{Receiver, Sender};
 use std::io;
 use std::sync::Arc;
@@ -47,6 +50,12 @@ pub enum Command {
     ShowFdb(DomainId, usize, Sender<FdbPage>),
     /// Show part of the flow cache, from a position on.
     ShowFlows(usize, Sender<FlowPage>),
+    /// Copy frames into this sink from now on, and say so.
+    Capture(Sink, Sender<()>),
+    /// Copy none any more into the sink that counts here, and give it back.
+    EndCapture(Arc<Counter>, Sender<Option<Sink>>),
+    /// Say what would happen to a frame.
+    Trace(Box<Hypothesis>, Sender<Trace>),
     /// End.
     Stop,
 }
@@ -106,6 +115,12 @@ impl Worker {
                 Command::Invalidate => self.core.tables.invalidate(),
                 Command::ShowFdb(domain, cursor, reply) => drop(reply.send(self.fdb_page(domain, cursor))),
                 Command::ShowFlows(cursor, reply) => drop(reply.send(self.flow_page(cursor))),
+                Command::Capture(sink, done) => {
+                    self.tap().add(sink);
+                    let _ = done.send(());
+                }
+                Command::EndCapture(counter, sink) => drop(sink.send(self.tap().remove(&counter))),
+                Command::Trace(frame, reply) => drop(reply.send(self.trace(&frame, self.core.now))),
             }
         }
         true

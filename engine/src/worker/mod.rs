@@ -22,6 +22,7 @@ mod idle;
 mod mailbox;
 mod peers;
 mod ports;
+mod rehearse;
 
 pub use idle::{Polling, Sleeper};
 pub use mailbox::{Command, Event, FdbPage, FlowPage, Lines};
@@ -29,6 +30,7 @@ pub(crate) use peers::Door;
 pub use peers::Peers;
 pub use ports::Attachment;
 
+use crate::capture::Tap;
 use crate::clock::{Millis, ticks};
 use crate::drop::DropReason;
 use crate::flow::{Depth, FlowKey, PortId};
@@ -126,6 +128,11 @@ impl Worker {
     /// What this worker knows.
     pub fn tables(&mut self) -> &mut Tables {
         &mut self.core.tables
+    }
+
+    /// Who watches this worker.
+    pub fn tap(&mut self) -> &mut Tap {
+        &mut self.core.ports.tap
     }
 
     /// Makes this worker one of several.

@@ -2,6 +2,7 @@
 //! knows the worker that has one, and hands frames over.
 
 use super::peers::Peers;
+use crate::capture::{Direction, Tap, Watch};
 use crate::drop::DropReason;
 use crate::execute::Egress;
 use crate::flow::PortId;
@@ -55,6 +56,8 @@ pub(super) struct Ports {
     dirty: Vec<PortId>,
     /// Ports that failed since they were last asked for.
     failed: Vec<(PortId, io::Error)>,
+    /// Who watches.
+    pub tap: Tap,
     batch: usize,
     /// The way to the other workers.
     pub peers: Peers,
@@ -76,6 +79,7 @@ impl Ports {
             queues: Vec::new(),
             dirty: Vec::new(),
             failed: Vec::new(),
+            tap: Tap::default(),
             batch,
             wire_size: false,
             any_wire_size: false,
@@ -115,7 +119,8 @@ impl Ports {
         if !slot.queues.is_empty() {
             slot.up.store(false, Relaxed);
         }
-        let mut io = Io { pool, count: &slot.counters };
+        let watch = Some(Watch { tap: &mut self.tap, port, direction: Direction::Out });
+        let mut io = Io { pool, count: &slot.counters, watch };
         slot.out.drain().for_each(|frame| io.discard(frame, DropReason::PortDown));
         slot.queues.iter_mut().for_each(|queue| queue.close(&mut io));
         Some((slot.name, slot.queues))
@@ -179,13 +184,15 @@ impl Ports {
     pub fn receive(&mut self, (port, queue): (PortId, usize), pool: &mut Pool, batch: &mut Batch) {
         let Some(slot) = self.slots[port.index()].as_mut() else { return };
         self.wire_size = slot.wire_size;
-        let mut io = Io { pool, count: &slot.counters };
+        let watch = Some(Watch { tap: &mut self.tap, port, direction: Direction::In });
+        let mut io = Io { pool, count: &slot.counters, watch };
         if let Err(error) = slot.queues[queue].receive(&mut io, batch) {
             self.failed.push((port, error));
         }
         if !batch.is_empty() {
             slot.counters.rx_frames.add(batch.len() as u64);
             slot.counters.rx_bytes.add(batch.iter().map(|frame| frame.len() as u64).sum());
+            Watch { tap: &mut self.tap, port, direction: Direction::In }.passing(batch);
         }
     }
 
@@ -216,10 +223,14 @@ impl Ports {
     #[inline]
     fn flush_port(&mut self, port: PortId, pool: &mut Pool) {
         let Some(slot) = self.slots[port.index()].as_mut() else { return };
-        let mut io = Io { pool, count: &slot.counters };
+        let watch = Some(Watch { tap: &mut self.tap, port, direction: Direction::Out });
+        let mut io = Io { pool, count: &slot.counters, watch };
         let Some(queue) = slot.queues.first_mut() else {
             return self.peers.hand_over(slot.via, port, &mut slot.out, &mut io);
         };
+        if let Some(watch) = &mut io.watch {
+            watch.passing(&slot.out);
+        }
         if let Err(error) = slot.outbound.transmit(queue.as_mut(), &mut io, &mut slot.out, self.wire_size) {
             self.failed.push((port, error));
         }
@@ -233,6 +244,11 @@ impl Ports {
             Some(Some(_)) => Err(DropReason::TooBig),
             _ => Err(DropReason::PortDown),
         }
+    }
+
+    /// Why the port would not take a frame of `len` bytes on the wire.
+    pub fn refusal(&mut self, port: PortId, len: usize) -> Option<DropReason> {
+        self.lane(port, len).err()
     }
 
     /// Flushes one port before its time, because its batch is full.
@@ -264,18 +280,28 @@ impl<'a> Outlet<'a> {
     /// Counts at the port that a frame cannot leave by; at the ingress where that port is gone.
     #[cold]
     fn refuse(&mut self, port: PortId, frame: Frame, reason: DropReason, pool: &mut Pool) {
-        match self.ports.counters(port) {
-            Some(counters) => counters.count_drop(reason),
-            None => self.count(|c| c.count_drop(reason)),
-        }
+        let Some(counters) = self.ports.counters(port) else { return self.drop(frame, reason, pool) };
+        counters.count_drop(reason);
+        Watch { tap: &mut self.ports.tap, port, direction: Direction::Out }.dropped(&frame, reason);
         pool.free(frame);
+    }
+
+    /// Counts that there was no memory for a frame of the switch's own.
+    #[cold]
+    fn starve(&mut self) {
+        self.count(|c| c.count_drop(DropReason::PoolEmpty));
+        self.watch().dropped_unseen(0, DropReason::PoolEmpty);
+    }
+
+    fn watch(&mut self) -> Watch<'_> {
+        Watch { tap: &mut self.ports.tap, port: self.ingress, direction: Direction::In }
     }
 
     /// Sends an answer back where its question came from; `None` when there was no memory for it.
     pub fn answer(&mut self, answer: Option<Frame>, pool: &mut Pool) {
         match answer {
             Some(frame) => self.output(self.ingress, frame, pool),
-            None => self.count(|c| c.count_drop(DropReason::PoolEmpty)),
+            None => self.starve(),
         }
     }
 }
@@ -303,13 +329,14 @@ impl Egress for Outlet<'_> {
         self.count(|c| c.generated.add(1));
         match copy {
             Some(frame) => self.output(port, frame, pool),
-            None => self.count(|c| c.count_drop(DropReason::PoolEmpty)),
+            None => self.starve(),
         }
     }
 
     #[cold]
     fn drop(&mut self, frame: Frame, reason: DropReason, pool: &mut Pool) {
         self.count(|c| c.count_drop(reason));
+        self.watch().dropped(&frame, reason);
         pool.free(frame);
     }
 }

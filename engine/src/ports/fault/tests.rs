@@ -47,7 +47,7 @@ impl Bench {
     }
 
     fn transmit(&mut self, batch: &mut Batch) {
-        self.queue.transmit(&mut Io { pool: &mut self.pool, count: &self.count }, batch).unwrap();
+        self.queue.transmit(&mut Io::new(&mut self.pool, &self.count), batch).unwrap();
         assert!(batch.is_empty());
     }
 
@@ -58,7 +58,7 @@ impl Bench {
     /// One round of a worker: what came in by the wire, counted as a worker does.
     fn round(&mut self) -> Vec<Vec<u8>> {
         let mut batch = Batch::new(2048);
-        self.queue.receive(&mut Io { pool: &mut self.pool, count: &self.count }, &mut batch).unwrap();
+        self.queue.receive(&mut Io::new(&mut self.pool, &self.count), &mut batch).unwrap();
         self.count.rx_frames.add(batch.len() as u64);
         let frames = batch.iter().map(|frame| frame.to_vec()).collect();
         batch.drain().for_each(|frame| self.pool.free(frame));
@@ -66,7 +66,7 @@ impl Bench {
     }
 
     fn close(mut self) -> PortCounters {
-        self.queue.close(&mut Io { pool: &mut self.pool, count: &self.count });
+        self.queue.close(&mut Io::new(&mut self.pool, &self.count));
         drop((self.queue, self.end, self.pool));
         assert_eq!(self.arena.free(), self.arena.total(), "every frame is home");
         self.count

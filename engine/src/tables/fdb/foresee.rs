@@ -1,0 +1,46 @@
+//! What a sighting would do, for traces: [`Fdb::learn`] without the doing.
+
+use super::{Fdb, Judgement, Learned, Slot};
+use crate::clock::Millis;
+use crate::flow::PortId;
+use crate::wire::Mac;
+
+/// What would come of a sighting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Foreseen {
+    /// As [`Fdb::learn`] would return it.
+    pub learned: Learned,
+    /// Where the address would be from then on; `None` where it stays unknown.
+    pub home: Option<PortId>,
+    /// The address that would be forgotten.
+    pub evicted: Option<Mac>,
+}
+
+impl Fdb {
+    /// What [`Fdb::learn`] would do now.
+    pub fn foresee(&self, mac: Mac, port: PortId, now: Millis) -> Foreseen {
+        let key = mac.to_u64();
+        let Some(slot) = self.find(key, self.hasher.hash_one(key)) else { return self.foresee_new(port) };
+        let Slot { port: from, fixed, .. } = self.slots[slot as usize];
+        let (learned, home) = match fixed {
+            _ if from == port && self.is_due(slot, now) => (Learned::Again, port),
+            _ if from == port => (Learned::Known, port),
+            true => (Learned::Fixed, from),
+            false => match self.flaps.foresee(key, (from, port), now) {
+                Judgement::Believe => (Learned::Moved, port),
+                Judgement::Pin(home) => (Learned::Pinned, home),
+                Judgement::Refuse => (Learned::Refused, from),
+            },
+        };
+        Foreseen { learned, home: Some(home), evicted: None }
+    }
+
+    fn foresee_new(&self, port: PortId) -> Foreseen {
+        if self.len < self.slots.len() {
+            return Foreseen { learned: Learned::New, home: Some(port), evicted: None };
+        }
+        let evicted = self.victim(port).map(|slot| Mac::from_u64(self.slots[slot as usize].mac));
+        let learned = if evicted.is_some() { Learned::Evicted } else { Learned::Full };
+        Foreseen { learned, home: evicted.map(|_| port), evicted }
+    }
+}
