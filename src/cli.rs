@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use crossdock::config::{DEFAULT_CONTROL, FaultFlag, Pace, PortKind, Route, Storm};
 use serde::Serialize;
+use tracing_subscriber::filter::Targets;
 
 /// A userspace switch for container networks.
 #[derive(Debug, Parser)]
@@ -21,6 +22,13 @@ pub enum Command {
     Run(RunArgs),
     /// Check a configuration file and report everything that is wrong with it
     Check(CheckArgs),
+    /// Make a running switch like its configuration file again, without a pause for what stays
+    ///
+    /// Reads the file that the switch was started with and does only what differs from what runs: ports and domains are
+    /// added and removed; a port that changes its domain, its isolation or its storm caps, and a domain that changes its
+    /// limits, work on meanwhile and lose no frame; a port whose interface changes is made anew. What was added by hand and
+    /// is not in the file goes. A file with an error changes nothing. SIGHUP does the same and tells the log.
+    Reload(ListArgs),
     /// Add, remove and list the ports of a running switch
     #[command(subcommand)]
     Port(PortCommand),
@@ -57,6 +65,21 @@ pub struct RunArgs {
     /// The configuration file [default: /etc/crossdock/xdock.toml if there is one, else an empty switch]
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// How the log on standard error is written
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// What is logged: error, warn, info, debug or trace, or off; also by module, like "info,crossdock::service=debug"
+    #[arg(long, value_name = "LEVEL", env = "XDOCK_LOG", default_value = "info")]
+    pub log_level: Targets,
+}
+
+/// The shape of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// A line for people
+    Text,
+    /// A JSON object, for programs
+    Json,
 }
 
 #[derive(Debug, Args)]

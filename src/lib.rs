@@ -4,6 +4,8 @@
 
 pub mod config;
 pub mod control;
+pub mod machine;
+pub mod metrics;
 pub mod service;
 
 pub use crossdock_engine as engine;

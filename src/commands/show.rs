@@ -36,7 +36,7 @@ fn show<T: DeserializeOwned>(args: &ListArgs, what: &str, table: fn(T) -> Table)
     Ok(())
 }
 
-fn other_version() -> Option<String> {
+pub fn other_version() -> Option<String> {
     Some("is the switch of another version? --json shows what it said".into())
 }
 

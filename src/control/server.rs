@@ -1,21 +1,25 @@
-//! Serves the control socket. A slow or silent client costs a task and a little time-out, never anybody else's answer.
+//! Serves the control socket, and metrics over TCP. A slow or silent client costs a task and a little time-out, never anybody else's answer.
 
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::{Body, Bytes, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{UnixListener, UnixStream};
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use super::routes::{Answer, answer};
+use super::routes::{Answer, Body, answer, scrape};
+use crate::metrics;
 use crate::service::Service;
 
 /// Largest body of a request, in bytes.
@@ -27,14 +31,26 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a whole exchange may take, answer included.
 const EXCHANGE: Duration = Duration::from_secs(30);
 
+/// What answers a request: method, path and body.
+type Answerer = fn(&Service, &Method, &str, &[u8]) -> Answer;
+
 /// Answers requests until the future is dropped.
 pub async fn serve(listener: UnixListener, service: Arc<Service>) {
+    attend(async || listener.accept().await.map(|(stream, _)| stream), answer, service).await;
+}
+
+/// Answers those who read metrics over TCP, and nobody else.
+pub async fn serve_metrics(listener: TcpListener, service: Arc<Service>) {
+    attend(async || listener.accept().await.map(|(stream, _)| stream), scrape, service).await;
+}
+
+async fn attend<S: Stream>(accept: impl AsyncFn() -> io::Result<S>, answerer: Answerer, service: Arc<Service>) {
     let places = Arc::new(Semaphore::new(CLIENTS_MAX));
     loop {
         let place = Arc::clone(&places).acquire_owned().await;
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let exchange = exchange(stream, Arc::clone(&service));
+        match accept().await {
+            Ok(stream) => {
+                let exchange = exchange(stream, answerer, Arc::clone(&service));
                 tokio::spawn(async move {
                     let _ = timeout(EXCHANGE, exchange).await;
                     drop(place);
@@ -46,20 +62,29 @@ pub async fn serve(listener: UnixListener, service: Arc<Service>) {
     }
 }
 
+/// A connection.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+impl Stream for UnixStream {}
+impl Stream for TcpStream {}
+
 /// One connection, one request.
-async fn exchange(stream: UnixStream, service: Arc<Service>) {
-    let handler = service_fn(move |request| handle(request, Arc::clone(&service)));
+async fn exchange(stream: impl Stream, answerer: Answerer, service: Arc<Service>) {
+    let handler = service_fn(move |request| handle(request, answerer, Arc::clone(&service)));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).keep_alive(false);
     // A client that breaks off needs no answer.
     let _ = http.serve_connection(TokioIo::new(stream), handler).await;
 }
 
-async fn handle(request: Request<Incoming>, service: Arc<Service>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn handle(
+    request: Request<Incoming>,
+    answerer: Answerer,
+    service: Arc<Service>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let answer = match read(body).await {
         Ok(body) => {
-            let work = move || answer(&service, &head.method, head.uri.path(), &body);
+            let work = move || answerer(&service, &head.method, head.uri.path(), &body);
             let broken =
                 |_| Answer::error(StatusCode::INTERNAL_SERVER_ERROR, "the request could not be finished", None);
             tokio::task::spawn_blocking(work).await.unwrap_or_else(broken)
@@ -88,10 +113,14 @@ fn too_large() -> Answer {
 }
 
 fn response(answer: &Answer) -> Response<Full<Bytes>> {
-    let body = if answer.body.is_null() { Bytes::new() } else { format!("{}\n", answer.body).into() };
+    let (kind, body) = match &answer.body {
+        Body::Json(Value::Null) => ("application/json", Bytes::new()),
+        Body::Json(json) => ("application/json", format!("{json}\n").into()),
+        Body::Metrics(text) => (metrics::CONTENT_TYPE, text.clone().into()),
+    };
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = answer.status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     if let Some(allow) = answer.allow {
         response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     }
