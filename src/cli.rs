@@ -38,6 +38,21 @@ pub enum Command {
     /// Show the state of a running switch
     #[command(subcommand)]
     Show(ShowCommand),
+    /// A live table of the ports' rates and the workers' load
+    ///
+    /// On a terminal it is redrawn until q or Ctrl-C; otherwise samples are printed one after another.
+    Top(TopArgs),
+    /// Say what this kernel and these privileges allow, and what each missing thing leads to
+    ///
+    /// Everything is tried out in a network namespace made for it, which goes again. Exit code 0: the main job, switching
+    /// between TAP ports in namespaces, works; 1: it does not.
+    Doctor(DoctorArgs),
+    /// Load test of this build on this machine: in memory, and between namespaces (root, a minute)
+    Bench(BenchArgs),
+    /// Print a completion script for a shell: source <(xdock completions bash)
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write the pages of all commands into a directory
+    Man(ManArgs),
     /// Switch real traffic between namespaces made for it, show it, and clean up (root, half a minute)
     Demo,
 }
@@ -80,6 +95,59 @@ pub enum LogFormat {
     Text,
     /// A JSON object, for programs
     Json,
+}
+
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    #[command(flatten)]
+    pub target: Target,
+    /// Seconds from one sample to the next
+    #[arg(short, long, value_name = "SECONDS", default_value_t = 1.0, value_parser = seconds)]
+    pub delay: f64,
+    /// End after so many samples [default: none on a terminal, 1 elsewhere]
+    #[arg(short = 'n', long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Print one sample, without clearing the screen
+    #[arg(long, conflicts_with = "count")]
+    pub once: bool,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| (0.1..=3600.0).contains(seconds));
+    seconds.ok_or_else(|| "0.1 to 3600 seconds".into())
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// Control socket whose directory is looked at
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_CONTROL)]
+    pub control: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Print JSON instead of tables
+    #[arg(long)]
+    pub json: bool,
+    /// A look instead of a measurement: fewer and shorter passes
+    #[arg(long)]
+    pub quick: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Where to write a page for every command; without it, the page of xdock goes to standard output
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

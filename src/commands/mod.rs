@@ -1,13 +1,18 @@
 //! One file a command.
 
+mod bench;
 mod check;
+mod completions;
 mod demo;
+mod doctor;
 mod domain;
 mod log;
 mod port;
 mod reload;
 mod run;
 mod show;
+mod stop;
+mod top;
 
 use hyper::Method;
 use serde_json::Value;
@@ -25,6 +30,11 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Port(command) => port::run(command),
         Command::Domain(command) => domain::run(command),
         Command::Show(command) => show::run(&command),
+        Command::Top(args) => top::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Completions(args) => completions::completions(&args),
+        Command::Man(args) => completions::man(&args),
         Command::Demo => demo::run(),
     }
 }

@@ -17,9 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
-
 use super::show;
+use super::stop::stop_on_signals;
 use crate::failure::Failure;
 use bulk::Stream;
 use packets::Load;
@@ -190,20 +189,4 @@ fn failed(what: &str) -> impl FnOnce(io::Error) -> Failure {
 
 fn panicked<T>(_: Box<dyn std::any::Any + Send>) -> io::Result<T> {
     Err(io::Error::other("panicked"))
-}
-
-/// A flag that SIGINT and SIGTERM raise.
-fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let raise = Arc::clone(&stop);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (mut interrupt, mut terminate) = runtime
-        .block_on(async { io::Result::Ok((signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)) })?;
-    thread::spawn(move || {
-        runtime.block_on(async {
-            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-        });
-        raise.store(true, Relaxed);
-    });
-    Ok(stop)
 }
