@@ -2,6 +2,7 @@
 //!
 //! This crate is the facade: the engine under one name, and what the command `xdock` is made of.
 
+pub mod bench;
 pub mod config;
 pub mod control;
 pub mod machine;

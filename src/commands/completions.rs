@@ -17,7 +17,7 @@ pub fn completions(args: &CompletionsArgs) -> Result<(), Failure> {
 
 /// One page to standard output, or all of them into a directory.
 pub fn man(args: &ManArgs) -> Result<(), Failure> {
-    let mut command = Cli::command();
+    let mut command = Cli::command().disable_help_subcommand(true);
     // Fills in what pages of subcommands inherit.
     command.build();
     match &args.dir {

@@ -1,3 +1,0 @@
-pub fn run<T>(_: &T) -> Result<(), crate::failure::Failure> {
-    Ok(())
-}
