@@ -183,6 +183,27 @@ fn what_needs_a_restart_is_said() {
 }
 
 #[test]
+fn a_step_that_fails_is_told_and_keeps_no_other_from_being_done() {
+    let world = World::new("step", 2).spare();
+    let base = world.config();
+    let _xdock = world.start();
+    world.host(3).ip("tuntap add eth0 mode tap").unwrap();
+    let third =
+        format!("[[port]]\nname = \"h3\"\ndomain = \"lan\"\nifname = \"eth0\"\nnetns = \"{}\"\n", world.host(3).name());
+    let wanted = format!("{}{third}", with(&base, "h2", "isolated = true"));
+    write(&world, &wanted);
+    let output = world.xdock("reload --json");
+    let done: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.starts_with("xdock: reload: port h3: an interface named `eth0` exists already"), "{stderr}");
+    assert_eq!((output.status.code(), names(&done, "failed")), (Some(1), vec!["port h3".to_owned()]));
+    assert_eq!(names(&done, "changed"), ["port h2"], "{done}");
+    assert!(world.pings(1, "10.0.0.2", 1));
+    world.host(3).ip("link del eth0").unwrap();
+    assert_eq!(names(&reload(&world, &wanted), "added"), ["port h3"], "the next reload does what is left");
+}
+
+#[test]
 fn a_port_that_is_gone_is_made_anew() {
     let mut world = World::new("anew", 3);
     let config = world.config();
