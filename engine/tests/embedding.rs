@@ -141,7 +141,7 @@ fn a_port_changes_its_domain_while_it_works_and_others_lose_nothing() {
     let isolated = Membership { isolated: true, ..Membership::of("other") };
     ["mover", "twin"].iter().for_each(|name| switch.change_port(name, &isolated).unwrap());
     mover.send(&frame(mac(9), mac(8)), Offload::default()).unwrap();
-    until("it is isolated", || switch.drops().iter().any(|d| *d == (DropReason::NoEgress, 1)));
+    until("it is isolated", || switch.drops().contains(&(DropReason::NoEgress, 1)));
     assert!(matches!(switch.change_port("mover", &Membership::of("nowhere")), Err(Error::Unknown(_))));
     assert!(matches!(switch.change_port("nobody", &isolated), Err(Error::Unknown(_))));
 }
