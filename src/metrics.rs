@@ -1,6 +1,7 @@
 //! What Prometheus reads: the counters of the switch in the text format of OpenMetrics 1.0.
 //!
-//! Nothing is counted for this. A scrape takes the counters that the workers keep anyway, so it costs traffic nothing.
+//! Nothing is counted for this. A scrape reads the counters that the workers keep anyway; all that it asks a worker for is how
+//! many addresses each domain knows, one short message.
 
 use std::fmt;
 
