@@ -51,7 +51,7 @@ impl Scene {
     /// Makes the namespaces, moves this thread into the switch's, and starts the switch there, pinned to `core`.
     pub fn build(core: Option<usize>) -> Result<Self, Failure> {
         let mut config = default_config()?;
-        config.engine.core = core;
+        config.engine.cores = core.into_iter().collect();
         let switch = Namespace::create("sw").map_err(no_namespace)?;
         switch.enter().map_err(no_namespace)?;
         let hosts = config.port.iter_mut().map(Host::make).collect::<io::Result<_>>().map_err(no_namespace)?;
