@@ -118,7 +118,11 @@ fn come_and_go(switch: &Switch, i: u8) {
 
 #[test]
 fn a_port_changes_its_domain_while_it_works_and_others_lose_nothing() {
-    let switch = switch(Config::default());
+    [vec![], vec![0, 1]].map(move_between_domains);
+}
+
+fn move_between_domains(cores: Vec<usize>) {
+    let switch = switch(Config { cores, ..Config::default() });
     let (mut a, mut b) = acquainted(&switch);
     switch.add_domain(Domain::new("other")).unwrap();
     let (mut mover, mut twin) = (plug(&switch, "mover", "lan"), plug(&switch, "twin", "other"));
