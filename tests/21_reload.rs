@@ -72,6 +72,8 @@ fn change_others(world: &World) {
     let base = world.config();
     let _xdock = world.start();
     let second = format!("{base}[[domain]]\nname = \"second\"\nageing_s = 10\n");
+    // What waits for an address to be resolved is overtaken by what is sent as soon as it is (`__neigh_update`).
+    assert!(world.pings(1, "10.0.0.2", 1));
     let paced = Paced::start(world.host(1), world.host(2), "10.0.0.2");
     std::thread::scope(|scope| {
         let bulk = scope.spawn(|| transfer(world.host(2), (world.host(1), "10.0.0.1"), 300, 1));
