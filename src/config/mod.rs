@@ -29,8 +29,8 @@ use fields::Fields;
 use node::{Lines, Node};
 
 pub use fault::{Direction, Fault, FaultFlag, Share};
-pub use kind::{Files, Pace, PortKind};
 pub use file::{LoadError, load};
+pub use kind::{Files, Pace, PortKind};
 pub use schema::{AGEING_S, FDB_MAX, MTU, QUEUES};
 pub use value::{Destination, Invalid, Prefix, Route, Storm, station};
 
