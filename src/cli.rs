@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use crossdock::config::{DEFAULT_CONTROL, FaultFlag, Pace, PortKind, Route, Storm};
 use serde::Serialize;
+use tracing_subscriber::filter::Targets;
 
 /// A userspace switch for container networks.
 #[derive(Debug, Parser)]
@@ -21,6 +22,13 @@ pub enum Command {
     Run(RunArgs),
     /// Check a configuration file and report everything that is wrong with it
     Check(CheckArgs),
+    /// Make a running switch like its configuration file again, without a pause for what stays
+    ///
+    /// Reads the file that the switch was started with and does only what differs from what runs: ports and domains are
+    /// added and removed; a port that changes its domain, its isolation or its storm caps, and a domain that changes its
+    /// limits, work on meanwhile and lose no frame; a port whose interface changes is made anew. What was added by hand and
+    /// is not in the file goes. A file with an error changes nothing. SIGHUP does the same and tells the log.
+    Reload(ListArgs),
     /// Add, remove and list the ports of a running switch
     #[command(subcommand)]
     Port(PortCommand),
@@ -40,6 +48,21 @@ pub enum Command {
     /// A frame that is switched is seen twice, in and out; one that is dropped is seen with its reason. A super-frame is
     /// seen whole, as it crosses the switch. Traffic never waits: copies that nobody reads in time are missed and counted.
     Capture(CaptureArgs),
+    /// A live table of the ports' rates and the workers' load
+    ///
+    /// On a terminal it is redrawn until q or Ctrl-C; otherwise samples are printed one after another.
+    Top(TopArgs),
+    /// Say what this kernel and these privileges allow, and what each missing thing leads to
+    ///
+    /// Everything is tried out in a network namespace made for it, which goes again. Exit code 0: the main job, switching
+    /// between TAP ports in namespaces, works; 1: it does not.
+    Doctor(DoctorArgs),
+    /// Load test of this build on this machine: in memory, and between namespaces (root, a minute)
+    Bench(BenchArgs),
+    /// Print a completion script for a shell: source <(xdock completions bash)
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write the pages of all commands into a directory
+    Man(ManArgs),
     /// Switch real traffic between namespaces made for it, show it, and clean up (root, half a minute)
     Demo,
 }
@@ -67,6 +90,74 @@ pub struct RunArgs {
     /// The configuration file [default: /etc/crossdock/xdock.toml if there is one, else an empty switch]
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// How the log on standard error is written
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// What is logged: error, warn, info, debug or trace, or off; also by module, like "info,crossdock::service=debug"
+    #[arg(long, value_name = "LEVEL", env = "XDOCK_LOG", default_value = "info")]
+    pub log_level: Targets,
+}
+
+/// The shape of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// A line for people
+    Text,
+    /// A JSON object, for programs
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    #[command(flatten)]
+    pub target: Target,
+    /// Seconds from one sample to the next
+    #[arg(short, long, value_name = "SECONDS", default_value_t = 1.0, value_parser = seconds)]
+    pub delay: f64,
+    /// End after so many samples [default: none on a terminal, 1 elsewhere]
+    #[arg(short = 'n', long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Print one sample, without clearing the screen
+    #[arg(long, conflicts_with = "count")]
+    pub once: bool,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| (0.1..=3600.0).contains(seconds));
+    seconds.ok_or_else(|| "0.1 to 3600 seconds".into())
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// Control socket whose directory is looked at
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_CONTROL)]
+    pub control: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Print JSON instead of tables
+    #[arg(long)]
+    pub json: bool,
+    /// A look instead of a measurement: fewer and shorter passes
+    #[arg(long)]
+    pub quick: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Where to write a page for every command; without it, the page of xdock goes to standard output
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -4,7 +4,8 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::process::ExitCode;
 
-use crossdock::config::{Problem, Report};
+use crossdock::config::{LoadError, Problem, Report};
+use crossdock::control::api::{ProblemInfo, ReloadFailure};
 use crossdock::control::client::ClientError;
 use crossdock::control::socket::SocketError;
 use crossdock::service::Refusal;
@@ -38,6 +39,19 @@ impl Failure {
         Self { complaints: report.problems.into_iter().map(|p| Complaint::of(place(p.line), p)).collect(), code: 1 }
     }
 
+    /// What the switch found wrong with a file.
+    fn of_problems(problems: &[ProblemInfo]) -> Self {
+        let complaint =
+            |p: &ProblemInfo| Complaint { message: format!("{}: {}", p.place, p.error), hint: Some(p.hint.clone()) };
+        Self { complaints: problems.iter().map(complaint).collect(), code: 1 }
+    }
+
+    /// What a reload could not do.
+    pub fn in_reload(failed: Vec<ReloadFailure>) -> Self {
+        let complaint = |f: ReloadFailure| Complaint { message: format!("reload: {}", f.error), hint: f.hint };
+        Self { complaints: failed.into_iter().map(complaint).collect(), code: 1 }
+    }
+
     /// What is wrong with a command's flags.
     pub fn in_flags(command: &str, report: Report) -> Self {
         let complaints = report.problems.into_iter().map(|p| Complaint::of(command.to_owned(), p)).collect();
@@ -64,8 +78,22 @@ impl Complaint {
 
 impl From<(&str, ClientError)> for Failure {
     fn from((what, error): (&str, ClientError)) -> Self {
+        if let ClientError::Refused(body) = &error
+            && !body.problems.is_empty()
+        {
+            return Self::of_problems(&body.problems);
+        }
         let hint = error.hint();
         Self::new(what, error, hint)
+    }
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Unreadable { path, source } => Self::new(&path.display().to_string(), source, None),
+            LoadError::Invalid { path, report } => Self::in_file(&path, report),
+        }
     }
 }
 

@@ -88,6 +88,34 @@ fn quickly_ageing() -> Rig {
     Rig::of(Domain { ageing_s: 10, ..Domain::new("lan") }, vec![PortView::default(); 3])
 }
 
+/// A domain's ageing time may change while it works: what is known ages by the new one.
+#[test]
+fn a_new_ageing_time_holds_for_what_is_known() {
+    let mut rig = Rig::of(Domain::new("lan"), vec![PortView::default(); 3]);
+    rig.introduce(1, mac(2));
+    rig.advance(20_000);
+    assert_eq!(rig.port_of(mac(2)), Some(1));
+    rig.configure(|topology| topology.domains[0].as_mut().unwrap().ageing_s = 10);
+    rig.advance(2_000);
+    assert_eq!(rig.port_of(mac(2)), None);
+}
+
+/// A port that leaves its domain is forgotten there, and another domain is not touched.
+#[test]
+fn a_port_that_changes_its_domain_is_forgotten_in_the_old_one() {
+    let mut rig = Rig::of(Domain::new("lan"), vec![PortView::default(); 3]);
+    rig.introduce(1, mac(2));
+    rig.introduce(2, mac(3));
+    rig.configure(|topology| {
+        topology.domains[0].as_mut().unwrap().members.retain(|port| *port != PortId(1));
+        topology.domains.push(Some(Domain { members: vec![PortId(1)], ..Domain::new("other") }));
+        topology.ports[1].as_mut().unwrap().domain = Some(DomainId(1));
+    });
+    assert_eq!(rig.copies(0, &frame(mac(1), mac(2))), [0, 0, 1], "unknown here now, and flooded");
+    assert_eq!(rig.copies(0, &frame(mac(1), mac(3))), [0, 0, 1], "still known");
+    assert_eq!((rig.port_of(mac(3)), rig.port_of(mac(2))), (Some(2), None));
+}
+
 /// L2-05: frames that never reach the stages keep their source's address alive.
 #[test]
 fn cached_traffic_from_an_address_keeps_it() {

@@ -117,6 +117,54 @@ fn come_and_go(switch: &Switch, i: u8) {
 }
 
 #[test]
+fn a_port_changes_its_domain_while_it_works_and_others_lose_nothing() {
+    [vec![], vec![0, 1]].into_iter().for_each(move_between_domains);
+}
+
+fn move_between_domains(cores: Vec<usize>) {
+    let switch = switch(Config { cores, ..Config::default() });
+    let (mut a, mut b) = acquainted(&switch);
+    switch.add_domain(Domain::new("other")).unwrap();
+    let (mut mover, mut twin) = (plug(&switch, "mover", "lan"), plug(&switch, "twin", "other"));
+    mover.send(&frame(mac(9), mac(1)), Offload::default()).unwrap();
+    assert_eq!(receive(&mut a), frame(mac(9), mac(1)));
+    let frames = std::thread::scope(|scope| {
+        let changes = scope.spawn(|| {
+            for domain in ["other", "lan"].iter().cycle().take(101) {
+                switch.change_port("mover", &Membership::of(domain)).unwrap();
+                switch.change_domain(Domain { ageing_s: 10, ..Domain::new("lan") }).unwrap();
+            }
+        });
+        stream(&mut a, &mut b, |_| changes.is_finished())
+    });
+    assert!(frames > 0);
+    assert!(switch.fdb().unwrap().iter().all(|entry| entry.port != "mover"), "unknown where it was");
+    mover.send(&frame(mac(9), mac(8)), Offload::default()).unwrap();
+    assert_eq!(receive(&mut twin), frame(mac(9), mac(8)), "it is in the other domain now");
+    assert_eq!(switch.fdb_sizes().unwrap(), [("lan".to_owned(), 2), ("other".to_owned(), 1)].into());
+    let isolated = Membership { isolated: true, ..Membership::of("other") };
+    ["mover", "twin"].iter().for_each(|name| switch.change_port(name, &isolated).unwrap());
+    mover.send(&frame(mac(9), mac(8)), Offload::default()).unwrap();
+    until("it is isolated", || switch.drops().contains(&(DropReason::NoEgress, 1)));
+    assert!(matches!(switch.change_port("mover", &Membership::of("nowhere")), Err(Error::Unknown(_))));
+    assert!(matches!(switch.change_port("nobody", &isolated), Err(Error::Unknown(_))));
+}
+
+#[test]
+fn a_domain_takes_other_limits_while_its_ports_work() {
+    let switch = switch(Config::default());
+    let (mut a, mut b) = acquainted(&switch);
+    switch.change_domain(Domain { fdb_max: 10, ..Domain::new("lan") }).unwrap();
+    assert_eq!(switch.fdb_sizes().unwrap()["lan"], 0, "a table of another size is another table");
+    for n in 0..50 {
+        a.send(&frame(mac(100 + n), mac(2)), Offload::default()).unwrap();
+        receive(&mut b);
+    }
+    assert_eq!((switch.fdb_sizes().unwrap()["lan"], switch.domains()[0].fdb_max), (10, 10));
+    assert!(matches!(switch.change_domain(Domain::new("nowhere")), Err(Error::Unknown(_))));
+}
+
+#[test]
 fn a_worker_wakes_for_a_frame_however_it_polls() {
     let adaptive = Polling::Adaptive(Duration::from_micros(50));
     for polling in [adaptive, Polling::Busy, Polling::Interrupt] {

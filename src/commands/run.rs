@@ -1,19 +1,22 @@
 //! `xdock run`: the switch process.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossdock::config::Config;
-use crossdock::control::server::serve;
+use crossdock::config::{Config, load};
+use crossdock::control::server::{serve, serve_metrics};
 use crossdock::control::socket::ControlSocket;
 use crossdock::service::Service;
+use crossdock::service::observe::{Happening, Observer};
 use sd_notify::NotifyState;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info, warn};
 
-use super::check::load;
+use super::log;
 use crate::cli::RunArgs;
 use crate::failure::Failure;
 
@@ -21,59 +24,118 @@ use crate::failure::Failure;
 const DEFAULT_CONFIG: &str = "/etc/crossdock/xdock.toml";
 /// How long a request that is being carried out may hold up the end.
 const LAST_CALL: Duration = Duration::from_millis(500);
+/// How often the ports are looked at for the log. Workers look at links as often.
+const LOOK: Duration = Duration::from_secs(1);
 
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
-    let config = config(args)?;
+    log::start(args.log_format, &args.log_level);
+    let file = file(args);
+    let config = file.as_deref().map_or_else(|| Ok(Config::default()), load)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build();
     let runtime = runtime.map_err(cannot_run)?;
     // From here on a signal ends the switch in order, however far it has come.
     let signals = runtime.block_on(async { Signals::catch() }).map_err(cannot_run)?;
     let socket = ControlSocket::bind(&config.engine.control)?;
-    let service = Arc::new(Service::start(&config)?);
-    service.watch(port_gone).map_err(cannot_run)?;
-    let ended = runtime.block_on(until(signals, &socket, service));
+    let metrics = config.engine.metrics.map(listen).transpose()?;
+    let service = Arc::new(Service::start(&config)?.made_from(file));
+    service.watch(log_gone).map_err(cannot_run)?;
+    tell_start(&config);
+    let ended = runtime.block_on(until(signals, (&socket, metrics), service));
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     runtime.shutdown_timeout(LAST_CALL);
-    ended.map_err(cannot_run)
+    ended.map(|signal| info!(signal, "switch stopped")).map_err(cannot_run)
 }
 
-fn config(args: &RunArgs) -> Result<Config, Failure> {
-    let default = Path::new(DEFAULT_CONFIG);
-    match &args.config {
-        Some(file) => load(file),
-        None if default.exists() => load(default),
-        None => Ok(Config::default()),
-    }
+/// The file to read: the one that is named, or else the usual one where there is one.
+fn file(args: &RunArgs) -> Option<PathBuf> {
+    let usual = || Some(PathBuf::from(DEFAULT_CONFIG)).filter(|file| file.exists());
+    args.config.clone().or_else(usual)
+}
+
+fn tell_start(config: &Config) {
+    let (version, control) = (env!("CARGO_PKG_VERSION"), config.engine.control.display());
+    let metrics = config.engine.metrics.map(|address| address.to_string()).unwrap_or_default();
+    let (domains, ports) = (config.domain.len(), config.port.len());
+    info!(version, pid = std::process::id(), %control, metrics, domains, ports, "switch started");
+}
+
+/// Listens where metrics are to be read.
+fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    let hint = || Some("another metrics under [engine], or leave it out".to_owned());
+    let listener = TcpListener::bind(address).and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+    listener.map_err(|error| Failure::new(&format!("metrics: cannot listen on {address}"), error, hint()))
 }
 
 fn cannot_run(error: io::Error) -> Failure {
     Failure::new("cannot run", error, None)
 }
 
-/// What ends the switch.
+/// What ends the switch, and what makes it read its file again.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
     fn catch() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        let [terminate, interrupt, hangup] =
+            [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+        Ok(Self { terminate: terminate?, interrupt: interrupt?, hangup: hangup? })
     }
 }
 
-/// Serves until a signal comes.
-async fn until(mut signals: Signals, socket: &ControlSocket, service: Arc<Service>) -> io::Result<()> {
-    let listener = socket.listener()?;
+/// Serves until a signal comes; says which.
+async fn until(
+    mut signals: Signals,
+    (control, metrics): (&ControlSocket, Option<TcpListener>),
+    service: Arc<Service>,
+) -> io::Result<&'static str> {
+    let listener = control.listener()?;
     listener.set_nonblocking(true)?;
-    let server = serve(UnixListener::from_std(listener)?, service);
+    let control = serve(UnixListener::from_std(listener)?, Arc::clone(&service));
+    let metrics = metrics.map(tokio::net::TcpListener::from_std).transpose()?;
+    let metrics = async {
+        match metrics {
+            Some(listener) => serve_metrics(listener, Arc::clone(&service)).await,
+            None => std::future::pending().await,
+        }
+    };
     ready();
-    tokio::select! {
-        () = server => {}
-        _ = signals.terminate.recv() => {}
-        _ = signals.interrupt.recv() => {}
+    Ok(tokio::select! {
+        () = control => "",
+        () = metrics => "",
+        () = observe(Arc::clone(&service)) => "",
+        () = reload_on(&mut signals.hangup, Arc::clone(&service)) => "",
+        _ = signals.terminate.recv() => "SIGTERM",
+        _ = signals.interrupt.recv() => "SIGINT",
+    })
+}
+
+/// Reads the configuration again whenever a signal asks for it. The log says what came of it.
+async fn reload_on(hangup: &mut Signal, service: Arc<Service>) {
+    while hangup.recv().await.is_some() {
+        let service = Arc::clone(&service);
+        let _ = tokio::task::spawn_blocking(move || drop(service.reload())).await;
     }
-    Ok(())
+}
+
+/// Looks at the ports once in a while and logs what happened to them.
+async fn observe(service: Arc<Service>) {
+    let mut observer = Observer::default();
+    let mut pause = tokio::time::interval(LOOK);
+    loop {
+        pause.tick().await;
+        for (port, happening) in observer.look(&service.switch().ports()) {
+            match happening {
+                Happening::PortUp => info!(port, "port up"),
+                Happening::PortDown => warn!(port, "port down"),
+                Happening::MacFlapping(dropped) => {
+                    warn!(port, dropped, "MAC addresses jump between ports, pinned: a loop, or an address used twice");
+                }
+            }
+        }
+    }
 }
 
 /// Tells whoever started us. That nobody listens is no reason to stop.
@@ -86,4 +148,8 @@ fn ready() {
 /// Tells of a port that will not work again.
 pub fn port_gone(port: &str, error: &io::Error) {
     eprintln!("xdock: port {port}: gone: {error}; its interface or its namespace was deleted");
+}
+
+fn log_gone(port: &str, error: &io::Error) {
+    error!(port, %error, "port gone: its interface or its namespace was deleted");
 }

@@ -5,8 +5,10 @@
 //! The control socket's JSON enters at the tree, so a port added at run time meets the same rules.
 
 mod check;
+pub mod difference;
 mod fault;
 mod fields;
+mod file;
 mod kind;
 mod node;
 mod schema;
@@ -16,6 +18,7 @@ mod value;
 mod tests;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crossdock_engine::wire::Mac;
@@ -26,6 +29,7 @@ use fields::Fields;
 use node::{Lines, Node};
 
 pub use fault::{Direction, Fault, FaultFlag, Share};
+pub use file::{LoadError, load};
 pub use kind::{Files, Pace, PortKind};
 pub use schema::{AGEING_S, FDB_MAX, MTU, QUEUES};
 pub use value::{Destination, Invalid, Prefix, Route, Storm, station};
@@ -55,6 +59,8 @@ pub struct EngineConfig {
     pub spin_us: u32,
     /// The control socket.
     pub control: PathBuf,
+    /// Where Prometheus may read `/metrics` over HTTP, in the switch's own namespace; `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
     /// Whether TAPs stay when the switch ends (`TUNSETPERSIST`).
     pub persist: bool,
     /// Flow-cache entries of a worker.
@@ -72,6 +78,7 @@ impl Default for EngineConfig {
             poll: Poll::Adaptive,
             spin_us: 50,
             control: DEFAULT_CONTROL.into(),
+            metrics: None,
             persist: false,
             flows_max: 65_536,
             frames: 8192,

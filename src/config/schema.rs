@@ -1,5 +1,6 @@
 //! The schema: which keys each table has, their ranges and their defaults.
 
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
@@ -35,6 +36,7 @@ pub(super) fn engine(mut fields: Fields<'_>, cores: &[usize], report: &mut Repor
         poll: fields.value("poll", poll).unwrap_or(default.poll),
         spin_us: fields.value("spin_us", integer(0..=1_000_000, "microseconds")).unwrap_or(default.spin_us),
         control: fields.value("control", socket_path).unwrap_or(default.control),
+        metrics: fields.value("metrics", listener),
         persist: fields.value("persist", boolean).unwrap_or(default.persist),
         flows_max: fields.value("flows_max", integer(64..=16_777_216, "entries")).unwrap_or(default.flows_max),
         frames: fields.value("frames", integer(512..=4_194_304, "frames of 4 KiB")).unwrap_or(default.frames),
@@ -42,7 +44,7 @@ pub(super) fn engine(mut fields: Fields<'_>, cores: &[usize], report: &mut Repor
             .value("super_frames", integer(16..=65_536, "frames of 68 KiB"))
             .unwrap_or(default.super_frames),
     };
-    fields.later(&["state", "metrics"]);
+    fields.later(&["state"]);
     fields.finish(report);
     engine
 }
@@ -78,6 +80,12 @@ fn socket_path(value: &Value) -> Result<PathBuf, Invalid> {
         return Err(Invalid::new(format!("\"{path}\" cannot be a socket"), hint));
     }
     Ok(path.into())
+}
+
+fn listener(value: &Value) -> Result<SocketAddr, Invalid> {
+    let address = text(value)?;
+    let wrong = |_| Invalid::new(format!("\"{address}\" is not an address and port"), "like \"127.0.0.1:9469\"");
+    address.parse().map_err(wrong)
 }
 
 /// Reads one `[[domain]]`.

@@ -16,6 +16,7 @@ persist = false
 flows_max = 65536
 frames = 8192
 super_frames = 256
+metrics = "127.0.0.1:9469"
 
 [[domain]]
 name = "lan"
@@ -69,7 +70,8 @@ const FAULTS: &[Fault] = &[
     ("persist = false", &["persist = \"no\""], 0, "a string"),
     ("flows_max = 65536", &["flows_max = 1"], 0, "1 is out of range"),
     ("frames = 8192", &["frames = 99999999999999999999"], 0, "beyond 64 bits"),
-    ("super_frames = 256", &["super_frames = 256", "metrics = \"127.0.0.1:1\""], 1, "not in this version"),
+    ("super_frames = 256", &["super_frames = 256", "state = \"/tmp\""], 1, "not in this version"),
+    ("metrics = \"127.0.0.1:9469\"", &["metrics = \"localhost\""], 0, "is not an address and port"),
     ("ageing_s = 300", &["ageing_s = 0"], 0, "0 is out of range"),
     ("fdb_max = 65536", &["fdb_max = 9"], 0, "9 is out of range"),
     ("mac = \"02:00:00:00:00:fe\"", &["mac = \"02:00:00:00:fe\""], 0, "not a MAC address"),

@@ -12,6 +12,8 @@
 //! | `POST /v1/trace` with a [`trace::TraceRequest`] | [`trace::TraceInfo`] |
 //! | `POST /v1/capture` with a [`capture::CaptureRequest`] | a stream of pcapng or text |
 //! | `DELETE /v1/capture/NUMBER` | nothing; the stream ends |
+//! | `POST /v1/reload` | [`Reloaded`] |
+//! | `GET /v1/metrics` | Prometheus text, as at `[engine] metrics` |
 //! | `GET /v1/fdb` | list of [`FdbInfo`] |
 //! | `GET /v1/flows` | list of [`FlowInfo`] |
 //! | `GET /v1/drops` | [`Drops`] |
@@ -38,6 +40,68 @@ pub struct Version {
 /// Why a request was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
+    /// What is wrong.
+    pub error: String,
+    /// What would be right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Everything that is wrong with a configuration file, in the order of its lines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<ProblemInfo>,
+}
+
+/// One thing that is wrong with a configuration file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProblemInfo {
+    /// The file, and the line where it is known: `FILE:LINE`.
+    pub place: String,
+    /// What is wrong.
+    pub error: String,
+    /// What would be right.
+    pub hint: String,
+}
+
+/// What a reload did. What is not named was not touched.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// The file that was read.
+    pub file: String,
+    /// What was not there before.
+    pub added: Vec<ReloadedItem>,
+    /// What is not there any more.
+    pub removed: Vec<ReloadedItem>,
+    /// What is different.
+    pub changed: Vec<ReloadedItem>,
+    /// What stayed as it was.
+    pub unchanged: Vec<ReloadedItem>,
+    /// Keys of `[engine]` that differ from what runs and are applied by a restart only.
+    pub restart: Vec<String>,
+    /// What could not be done.
+    pub failed: Vec<ReloadFailure>,
+}
+
+/// A port or a domain that a reload looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadedItem {
+    /// `port` or `domain`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// The keys that changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
+    /// Whether it was made anew; otherwise it worked on and lost nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recreated: bool,
+}
+
+/// What a reload could not do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadFailure {
+    /// `port` or `domain`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
     /// What is wrong.
     pub error: String,
     /// What would be right.
@@ -176,6 +240,12 @@ pub struct WorkerInfo {
     pub idle_fraction: f64,
     /// Processor cycles (TSC ticks) per frame, where there were frames.
     pub cycles_per_frame: Option<f64>,
+    /// Time-stamp counter ticks spent in rounds that found frames.
+    pub busy_ticks: u64,
+    /// Time-stamp counter ticks since it began.
+    pub total_ticks: u64,
+    /// Frames that missed its flow cache.
+    pub misses: u64,
     /// Entries of its flow cache.
     pub flow_entries: u64,
     /// Free frames in its pool.

@@ -90,7 +90,8 @@ async fn exchange(socket: &Path, request: Request<Full<Bytes>>) -> Result<(Statu
 
 pub(super) fn understand(status: StatusCode, answer: &[u8]) -> Result<Value, ClientError> {
     if !status.is_success() {
-        let unclear = |_| ErrorBody { error: format!("the switch answered {status}"), hint: None };
+        let unclear =
+            |_| ErrorBody { error: format!("the switch answered {status}"), hint: None, problems: Vec::new() };
         return Err(ClientError::Refused(serde_json::from_slice(answer).unwrap_or_else(unclear)));
     }
     if answer.is_empty() {

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::api::trace::TraceRequest;
 use super::api::{ErrorBody, Version};
 use crate::config::{DomainConfig, PortConfig};
-use crate::service::{Kind, Refusal, Service};
+use crate::metrics;
+use crate::service::{Kind, Refusal, ReloadError, Service};
 
 /// What goes back.
 #[derive(Debug, PartialEq)]
@@ -14,30 +15,50 @@ pub(super) struct Answer {
     pub status: StatusCode,
     /// The methods that the path has, where the one asked for is none of them.
     pub allow: Option<&'static str>,
+    pub body: Body,
+}
+
+/// What an answer says.
+#[derive(Debug, PartialEq)]
+pub(super) enum Body {
     /// JSON; null for an empty body.
-    pub body: Value,
+    Json(Value),
+    /// Prometheus text.
+    Metrics(String),
 }
 
 impl Answer {
     fn new(status: StatusCode, body: Value) -> Self {
-        Self { status, allow: None, body }
+        Self { status, allow: None, body: Body::Json(body) }
     }
 
     /// A refusal in words.
     pub fn error(status: StatusCode, error: impl Into<String>, hint: Option<String>) -> Self {
-        Self::new(status, json!(ErrorBody { error: error.into(), hint }))
+        Self::new(status, json!(ErrorBody { error: error.into(), hint, problems: Vec::new() }))
     }
 }
 
 impl From<Refusal> for Answer {
     fn from(refusal: Refusal) -> Self {
-        let status = match refusal.kind {
-            Kind::Invalid => StatusCode::BAD_REQUEST,
-            Kind::Unknown => StatusCode::NOT_FOUND,
-            Kind::Conflict => StatusCode::CONFLICT,
-            Kind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        Self::error(status, refusal.what, refusal.hint)
+        Self::error(status(refusal.kind), refusal.what, refusal.hint)
+    }
+}
+
+impl From<ReloadError> for Answer {
+    fn from(error: ReloadError) -> Self {
+        let problems = error.problems();
+        let refusal = Refusal::from(error);
+        let body = ErrorBody { error: refusal.what, hint: refusal.hint, problems };
+        Self::new(status(refusal.kind), json!(body))
+    }
+}
+
+fn status(kind: Kind) -> StatusCode {
+    match kind {
+        Kind::Invalid => StatusCode::BAD_REQUEST,
+        Kind::Unknown => StatusCode::NOT_FOUND,
+        Kind::Conflict => StatusCode::CONFLICT,
+        Kind::Failed => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
@@ -45,6 +66,8 @@ impl From<Refusal> for Answer {
 pub(super) fn answer(service: &Service, method: &Method, path: &str, body: &[u8]) -> Answer {
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     let done = match (method.as_str(), parts.as_slice()) {
+        ("GET", ["v1", "metrics"]) => Some(metrics(service)),
+        ("POST", ["v1", "reload"]) => Some(Ok(reload(service))),
         ("GET", ["v1", what]) => get(service, what),
         ("POST", ["v1", "ports"]) => Some(add_port(service, body)),
         ("POST", ["v1", "domains"]) => Some(add_domain(service, body)),
@@ -60,6 +83,18 @@ pub(super) fn answer(service: &Service, method: &Method, path: &str, body: &[u8]
     }
 }
 
+/// Carries out one request of those who only read metrics.
+pub(super) fn scrape(service: &Service, method: &Method, path: &str, _body: &[u8]) -> Answer {
+    match (method, path) {
+        (&Method::GET, "/metrics") => metrics(service).unwrap_or_else(Answer::from),
+        (_, "/metrics") => {
+            let refusal = Answer::error(StatusCode::METHOD_NOT_ALLOWED, "/metrics has no such method", None);
+            Answer { allow: Some("GET"), ..refusal }
+        }
+        _ => Answer::error(StatusCode::NOT_FOUND, format!("no {path} here"), Some("/metrics".into())),
+    }
+}
+
 fn get(service: &Service, what: &str) -> Option<Result<Answer, Refusal>> {
     let state = match what {
         "version" => Ok(json!(Version { version: env!("CARGO_PKG_VERSION").into(), pid: std::process::id() })),
@@ -72,6 +107,14 @@ fn get(service: &Service, what: &str) -> Option<Result<Answer, Refusal>> {
         _ => return None,
     };
     Some(state.map(|body| Answer::new(StatusCode::OK, body)))
+}
+
+fn metrics(service: &Service) -> Result<Answer, Refusal> {
+    Ok(Answer { status: StatusCode::OK, allow: None, body: Body::Metrics(metrics::text(service)?) })
+}
+
+fn reload(service: &Service) -> Answer {
+    service.reload().map_or_else(Answer::from, |done| Answer::new(StatusCode::OK, json!(done)))
 }
 
 fn add_port(service: &Service, body: &[u8]) -> Result<Answer, Refusal> {
@@ -108,11 +151,11 @@ fn unknown(parts: &[&str], path: &str) -> Answer {
     let allow = match parts {
         ["v1", "ports" | "domains"] => "GET, POST",
         ["v1", "ports" | "domains", _] => "DELETE",
-        ["v1", "trace" | "capture"] => "POST",
+        ["v1", "trace" | "capture" | "reload"] => "POST",
         ["v1", "capture", _] => "DELETE",
-        ["v1", "version" | "fdb" | "flows" | "drops" | "workers"] => "GET",
+        ["v1", "version" | "fdb" | "flows" | "drops" | "workers" | "metrics"] => "GET",
         _ => {
-            let hint = "/v1/ and version, ports, domains, fdb, flows, drops or workers";
+            let hint = "/v1/ and version, ports, domains, fdb, flows, drops, workers, metrics or reload";
             return Answer::error(StatusCode::NOT_FOUND, format!("no {path} here"), Some(hint.into()));
         }
     };
@@ -135,7 +178,10 @@ mod tests {
 
     fn ask(service: &Service, method: &str, path: &str, body: &str) -> (u16, Value) {
         let answer = answer(service, &Method::from_bytes(method.as_bytes()).unwrap(), path, body.as_bytes());
-        (answer.status.as_u16(), answer.body)
+        match answer.body {
+            Body::Json(json) => (answer.status.as_u16(), json),
+            Body::Metrics(text) => (answer.status.as_u16(), json!(text)),
+        }
     }
 
     #[test]
@@ -158,6 +204,8 @@ mod tests {
             ("GET", "/v1/nothing", "", 404),
             ("DELETE", "/v1/ports", "", 405),
             ("PUT", "/v1/fdb", "", 405),
+            ("GET", "/v1/reload", "", 405),
+            ("POST", "/v1/reload", "", 409),
             ("GET", "/v1/ports/h1", "", 405),
             ("POST", "/v1/ports", "{", 400),
             ("POST", "/v1/ports", "[]", 400),

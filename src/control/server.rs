@@ -1,6 +1,7 @@
-//! Serves the control socket. A slow or silent client costs a task and a little time-out, never anybody else's answer.
+//! Serves the control socket, and metrics over TCP. A slow or silent client costs a task and a little time-out, never anybody else's answer.
 
 use std::convert::Infallible;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -8,19 +9,22 @@ use std::time::Duration;
 
 use http_body_util::channel::Channel;
 use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
-use hyper::body::{Body, Bytes, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{UnixListener, UnixStream};
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use super::routes::{Answer, answer};
+use super::routes::{Answer, Body, answer, scrape};
 use super::stream;
+use crate::metrics;
 use crate::service::Service;
 
 /// Largest body of a request, in bytes.
@@ -32,17 +36,29 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a whole exchange may take, answer included. A stream takes as long as it takes.
 const EXCHANGE: Duration = Duration::from_secs(30);
 
+/// What answers a request: method, path and body.
+type Answerer = fn(&Service, &Method, &str, &[u8]) -> Answer;
+
 /// Answers requests until the future is dropped.
 pub async fn serve(listener: UnixListener, service: Arc<Service>) {
+    attend(async || listener.accept().await.map(|(stream, _)| stream), answer, service).await;
+}
+
+/// Answers those who read metrics over TCP, and nobody else.
+pub async fn serve_metrics(listener: TcpListener, service: Arc<Service>) {
+    attend(async || listener.accept().await.map(|(stream, _)| stream), scrape, service).await;
+}
+
+async fn attend<S: Stream>(accept: impl AsyncFn() -> io::Result<S>, answerer: Answerer, service: Arc<Service>) {
     let places = Arc::new(Semaphore::new(CLIENTS_MAX));
     loop {
         let place = Arc::clone(&places).acquire_owned().await;
-        match listener.accept().await {
-            Ok((stream, _)) => {
+        match accept().await {
+            Ok(stream) => {
                 let service = Arc::clone(&service);
                 tokio::spawn(async move {
                     let streams = AtomicBool::default();
-                    let mut exchange = pin!(exchange(stream, service, &streams));
+                    let mut exchange = pin!(exchange(stream, answerer, service, &streams));
                     if timeout(EXCHANGE, &mut exchange).await.is_err() && streams.load(Relaxed) {
                         exchange.await;
                     }
@@ -55,12 +71,17 @@ pub async fn serve(listener: UnixListener, service: Arc<Service>) {
     }
 }
 
+/// A connection.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+impl Stream for UnixStream {}
+impl Stream for TcpStream {}
+
 /// An answer, or a stream.
 type Reply = Either<Full<Bytes>, Channel<Bytes>>;
 
 /// One connection, one request; `streams` says whether it became a stream.
-async fn exchange(stream: UnixStream, service: Arc<Service>, streams: &AtomicBool) {
-    let handler = service_fn(|request| handle(request, Arc::clone(&service), streams));
+async fn exchange(stream: impl Stream, answerer: Answerer, service: Arc<Service>, streams: &AtomicBool) {
+    let handler = service_fn(|request| handle(request, answerer, Arc::clone(&service), streams));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).keep_alive(false);
     // A client that breaks off needs no answer.
@@ -69,6 +90,7 @@ async fn exchange(stream: UnixStream, service: Arc<Service>, streams: &AtomicBoo
 
 async fn handle(
     request: Request<Incoming>,
+    answerer: Answerer,
     service: Arc<Service>,
     streams: &AtomicBool,
 ) -> Result<Response<Reply>, Infallible> {
@@ -84,7 +106,7 @@ async fn handle(
             }
         }
         Ok(body) => {
-            let work = move || answer(&service, &head.method, head.uri.path(), &body);
+            let work = move || answerer(&service, &head.method, head.uri.path(), &body);
             let broken =
                 |_| Answer::error(StatusCode::INTERNAL_SERVER_ERROR, "the request could not be finished", None);
             tokio::task::spawn_blocking(work).await.unwrap_or_else(broken)
@@ -113,10 +135,14 @@ fn too_large() -> Answer {
 }
 
 fn response(answer: &Answer) -> Response<Full<Bytes>> {
-    let body = if answer.body.is_null() { Bytes::new() } else { format!("{}\n", answer.body).into() };
+    let (kind, body) = match &answer.body {
+        Body::Json(Value::Null) => ("application/json", Bytes::new()),
+        Body::Json(json) => ("application/json", format!("{json}\n").into()),
+        Body::Metrics(text) => (metrics::CONTENT_TYPE, text.clone().into()),
+    };
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = answer.status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     if let Some(allow) = answer.allow {
         response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     }

@@ -3,17 +3,21 @@
 //! Every call may take as long as creating an interface takes (milliseconds); none waits for traffic.
 
 mod capture;
+pub mod observe;
 mod ports;
 mod refusal;
+mod reload;
 mod trace;
 mod view;
 
 pub use capture::{Stream, Tally};
 pub use refusal::{Kind, Refusal};
+pub use reload::ReloadError;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossdock_engine::switch::{self, Membership, Switch};
@@ -22,6 +26,7 @@ use crossdock_engine::tables::topology::Domain;
 use crossdock_engine::worker::{Event, Polling, WorkerConfig};
 
 use capture::Captures;
+use tracing::info;
 
 use crate::config::{Config, DomainConfig, EngineConfig, Poll, PortConfig};
 use ports::Handle;
@@ -30,7 +35,14 @@ use ports::Handle;
 pub struct Service {
     switch: Switch,
     ports: Mutex<BTreeMap<String, Entry>>,
-    persist: bool,
+    domains: Mutex<BTreeMap<String, DomainConfig>>,
+    engine: EngineConfig,
+    /// The file that it was made from, and is made like again by a reload.
+    source: Option<PathBuf>,
+    /// Ports that will not work again.
+    gone: Arc<Mutex<BTreeSet<String>>>,
+    /// Held while a reload is under way.
+    reloading: Mutex<()>,
     captures: Captures,
 }
 
@@ -47,11 +59,25 @@ impl Service {
     /// The first thing that cannot be had. Nothing is left behind then.
     pub fn start(config: &Config) -> Result<Self, Refusal> {
         let switch = Switch::new(engine_config(&config.engine)).map_err(cannot_start)?;
-        let service =
-            Self { switch, ports: Mutex::default(), persist: config.engine.persist, captures: Captures::default() };
-        config.domain.iter().try_for_each(|domain| service.add_domain(domain))?;
-        config.port.iter().try_for_each(|port| service.add_port(port))?;
+        let service = Self {
+            switch,
+            ports: Mutex::default(),
+            domains: Mutex::default(),
+            engine: config.engine.clone(),
+            source: None,
+            gone: Arc::default(),
+            reloading: Mutex::default(),
+            captures: Captures::default(),
+        };
+        config.domain.iter().try_for_each(|domain| service.make_domain(domain))?;
+        config.port.iter().try_for_each(|port| service.make_port(port))?;
         Ok(service)
+    }
+
+    /// The file that a reload reads.
+    #[must_use]
+    pub fn made_from(self, file: Option<PathBuf>) -> Self {
+        Self { source: file, ..self }
     }
 
     /// The switch itself.
@@ -65,12 +91,25 @@ impl Service {
     /// # Errors
     /// Its name is taken.
     pub fn add_domain(&self, domain: &DomainConfig) -> Result<(), Refusal> {
-        Ok(self.switch.add_domain(Domain {
-            ageing_s: domain.ageing_s,
-            fdb_max: domain.fdb_max as usize,
-            mac: domain.mac,
-            ..Domain::new(&domain.name)
-        })?)
+        self.make_domain(domain)?;
+        info!(domain = domain.name, "domain added");
+        Ok(())
+    }
+
+    fn make_domain(&self, domain: &DomainConfig) -> Result<(), Refusal> {
+        self.switch.add_domain(engine_domain(domain))?;
+        locked(&self.domains).insert(domain.name.clone(), domain.clone());
+        Ok(())
+    }
+
+    /// Gives a bridge domain other limits, while its ports work on.
+    ///
+    /// # Errors
+    /// There is none of that name, or no memory for its FDB.
+    fn change_domain(&self, domain: &DomainConfig) -> Result<(), Refusal> {
+        self.switch.change_domain(engine_domain(domain))?;
+        locked(&self.domains).insert(domain.name.clone(), domain.clone());
+        Ok(())
     }
 
     /// Removes a bridge domain.
@@ -78,7 +117,15 @@ impl Service {
     /// # Errors
     /// There is none of that name, or it has ports.
     pub fn remove_domain(&self, name: &str) -> Result<(), Refusal> {
-        Ok(self.switch.remove_domain(name)?)
+        self.unmake_domain(name)?;
+        info!(domain = name, "domain removed");
+        Ok(())
+    }
+
+    fn unmake_domain(&self, name: &str) -> Result<(), Refusal> {
+        self.switch.remove_domain(name)?;
+        locked(&self.domains).remove(name);
+        Ok(())
     }
 
     /// Makes a port and opens it.
@@ -86,11 +133,29 @@ impl Service {
     /// # Errors
     /// Its name is taken, its domain does not exist, or it cannot be made.
     pub fn add_port(&self, port: &PortConfig) -> Result<(), Refusal> {
+        self.make_port(port)?;
+        info!(port = port.name, domain = port.domain, "port added");
+        Ok(())
+    }
+
+    fn make_port(&self, port: &PortConfig) -> Result<(), Refusal> {
         let mut ports = self.entries();
         self.check_new(&ports, port)?;
-        let made = ports::make(port, self.persist)?;
+        let made = ports::make(port, self.engine.persist)?;
         self.switch.add_port(made.port, &membership(port))?;
         ports.insert(port.name.clone(), Entry { config: port.clone(), handle: made.handle });
+        Ok(())
+    }
+
+    /// Changes how an open port takes part in its domain, or the domain it is in.
+    ///
+    /// # Errors
+    /// There is no such port or domain.
+    fn change_port(&self, port: &PortConfig) -> Result<(), Refusal> {
+        self.switch.change_port(&port.name, &membership(port))?;
+        if let Some(entry) = self.entries().get_mut(&port.name) {
+            entry.config = port.clone();
+        }
         Ok(())
     }
 
@@ -99,12 +164,19 @@ impl Service {
     /// # Errors
     /// There is none of that name.
     pub fn remove_port(&self, name: &str) -> Result<(), Refusal> {
+        self.unmake_port(name)?;
+        info!(port = name, "port removed");
+        Ok(())
+    }
+
+    fn unmake_port(&self, name: &str) -> Result<(), Refusal> {
         let mut ports = self.entries();
         if let Some(entry) = ports.get(name) {
             entry.handle.release();
         }
         self.switch.remove_port(name)?;
         ports.remove(name);
+        locked(&self.gone).remove(name);
         Ok(())
     }
 
@@ -114,8 +186,10 @@ impl Service {
     /// No thread can be started for it.
     pub fn watch(&self, tell: impl Fn(&str, &io::Error) + Send + 'static) -> io::Result<()> {
         let events = self.switch.events().clone();
+        let gone = Arc::clone(&self.gone);
         let watch = move || {
             for Event::PortGone { name, error } in events {
+                locked(&gone).insert(name.clone());
                 tell(&name, &error);
             }
         };
@@ -133,8 +207,17 @@ impl Service {
     }
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
-        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.ports)
     }
+}
+
+/// The maps are plain values, sound after any panic.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn engine_domain(domain: &DomainConfig) -> Domain {
+    Domain { ageing_s: domain.ageing_s, fdb_max: domain.fdb_max as usize, mac: domain.mac, ..Domain::new(&domain.name) }
 }
 
 fn engine_config(engine: &EngineConfig) -> switch::Config {

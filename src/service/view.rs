@@ -25,8 +25,8 @@ impl Service {
     /// # Errors
     /// The switch has stopped.
     pub fn domains(&self) -> Result<Vec<DomainInfo>, Refusal> {
-        let fdb = self.switch.fdb()?;
-        let entries = |name: &str| fdb.iter().filter(|entry| entry.domain == name).count() as u64;
+        let sizes = self.switch.fdb_sizes()?;
+        let entries = |name: &str| sizes.get(name).copied().unwrap_or(0) as u64;
         Ok(self.switch.domains().into_iter().map(|status| domain(entries(&status.name), status)).collect())
     }
 
@@ -161,6 +161,9 @@ fn worker(status: WorkerStatus) -> WorkerInfo {
         frames: status.frames,
         idle_fraction: status.idle_fraction,
         cycles_per_frame: (status.frames > 0).then_some(status.cycles_per_frame),
+        busy_ticks: status.busy_ticks,
+        total_ticks: status.total_ticks,
+        misses: status.misses,
         flow_entries: status.flow_entries,
         pool_free: status.pool_free,
         pool_total: status.pool_total,

@@ -17,7 +17,7 @@ use crate::ports::{Port, Queue};
 use crate::stages::Stage;
 use crate::tables::fdb::Fdb;
 use crate::tables::storm::StormCaps;
-use crate::tables::topology::{Domain, PortView};
+use crate::tables::topology::{Domain, DomainId, PortView};
 use crate::worker::{Attachment, Command, Event, Polling, WorkerConfig};
 use crossbeam::channel::Receiver;
 use registry::{Registered, Registry};
@@ -150,11 +150,46 @@ impl Switch {
     /// When the name is taken, there is no memory for its forwarding databases, or the switch has stopped.
     pub fn add_domain(&self, domain: Domain) -> Result<(), Error> {
         let mut registry = self.registry();
-        let fdbs: io::Result<Vec<Fdb>> = self.workers.numbers().map(|_| Fdb::new(&domain)).collect();
+        let fdbs = self.fdbs(&domain)?;
         let id = registry.add_domain(domain)?;
-        for (worker, fdb) in fdbs.map_err(Error::Memory)?.into_iter().enumerate() {
-            self.workers.tell(worker, Command::Prepare(id, Box::new(fdb)))?;
+        self.prepare(id, fdbs)?;
+        self.publish(&registry)
+    }
+
+    /// Gives a bridge domain other limits while its ports work on. Another `fdb_max` means another forwarding database,
+    /// empty at first: frames are flooded until it has learned.
+    ///
+    /// # Errors
+    /// When it does not exist, there is no memory for its forwarding database, or the switch has stopped.
+    pub fn change_domain(&self, domain: Domain) -> Result<(), Error> {
+        let mut registry = self.registry();
+        let id = registry.domain_id(&domain.name)?;
+        if registry.domain(id).is_some_and(|known| known.fdb_max != domain.fdb_max) {
+            self.prepare(id, self.fdbs(&domain)?)?;
         }
+        registry.change_domain(id, domain);
+        self.publish(&registry)
+    }
+
+    /// A forwarding database for each worker.
+    fn fdbs(&self, domain: &Domain) -> Result<Vec<Fdb>, Error> {
+        self.workers.numbers().map(|_| Fdb::new(domain).map_err(Error::Memory)).collect()
+    }
+
+    /// Gives each worker its forwarding database of a domain.
+    fn prepare(&self, id: DomainId, fdbs: Vec<Fdb>) -> Result<(), Error> {
+        let mut fdbs = fdbs.into_iter().enumerate();
+        fdbs.try_for_each(|(worker, fdb)| self.workers.tell(worker, Command::Prepare(id, Box::new(fdb))))
+    }
+
+    /// Puts an open port into another domain, or changes how it takes part, without closing it: no frame is lost.
+    ///
+    /// # Errors
+    /// When it or the domain does not exist, or the switch has stopped.
+    pub fn change_port(&self, name: &str, membership: &Membership) -> Result<(), Error> {
+        let mut registry = self.registry();
+        let domain = registry.domain_id(&membership.domain)?;
+        registry.change_port(name, view(domain, membership))?;
         self.publish(&registry)
     }
 
@@ -181,7 +216,7 @@ impl Switch {
         let queues = port.open(&self.arena, workers).map_err(|error| Error::Open(name.clone(), error))?;
         let hands = deal(queues, registry.idlest(workers), workers);
         let owners = self.workers.numbers().filter(|&worker| !hands[worker].is_empty()).collect();
-        let view = PortView { domain: Some(domain), isolated: membership.isolated, storm: membership.storm };
+        let view = view(domain, membership);
         let counters = hands.iter().map(|_| Arc::default()).collect();
         let new = Registered { name, kind, caps, view, counters, up: Arc::default(), owners };
         let id = registry.add_port(new)?;
@@ -245,4 +280,9 @@ fn deal(queues: Vec<Box<dyn Queue>>, first: usize, workers: usize) -> Vec<Vec<Bo
         hands[(first + i) % workers].push(queue);
     }
     hands
+}
+
+/// What the pipeline must know of a member of `domain`.
+fn view(domain: DomainId, membership: &Membership) -> PortView {
+    PortView { domain: Some(domain), isolated: membership.isolated, storm: membership.storm }
 }

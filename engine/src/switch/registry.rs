@@ -83,6 +83,17 @@ impl Registry {
         place(&mut self.domains, domain).map(DomainId).ok_or(Error::Full("domain"))
     }
 
+    /// Puts another description in the place of a domain.
+    pub fn change_domain(&mut self, id: DomainId, mut domain: Domain) {
+        domain.members.clear();
+        self.domains[id.index()] = Some(domain);
+    }
+
+    pub fn change_port(&mut self, name: &str, view: PortView) -> Result<(), Error> {
+        let port = self.ports.iter_mut().flatten().find(|port| port.name == name);
+        port.ok_or_else(|| Error::Unknown(format!("port {name}"))).map(|port| port.view = view)
+    }
+
     pub fn remove_domain(&mut self, name: &str) -> Result<(), Error> {
         let id = self.domain_id(name)?;
         if self.ports().any(|(_, port)| port.view.domain == Some(id)) {

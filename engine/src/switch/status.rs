@@ -16,6 +16,7 @@ use crate::trace::{Hypothesis, Trace};
 use crate::wire::Mac;
 use crate::wire::vnet::MAX_FRAME;
 use crate::worker::Command;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -98,6 +99,10 @@ pub struct WorkerStatus {
     pub frames: u64,
     /// Frames that missed the flow cache.
     pub misses: u64,
+    /// Time-stamp counter ticks of rounds that found frames.
+    pub busy_ticks: u64,
+    /// Time-stamp counter ticks since it began.
+    pub total_ticks: u64,
     /// Part of its time without frames, 0 to 1.
     pub idle_fraction: f64,
     /// Time-stamp counter ticks per frame, port I/O included.
@@ -149,6 +154,17 @@ impl Switch {
             counters: port.total(),
         });
         status.collect()
+    }
+
+    /// How many addresses each domain has learned, by the domain's name. Every worker knows all; the first is asked.
+    ///
+    /// # Errors
+    /// When the switch has stopped.
+    pub fn fdb_sizes(&self) -> Result<BTreeMap<String, usize>, Error> {
+        let registry = self.registry();
+        let sizes = self.workers.ask(0, Command::CountFdb)?;
+        let name = |id| registry.domain(id).map(|domain| domain.name.clone());
+        Ok(sizes.into_iter().filter_map(|(id, size)| Some((name(id)?, size))).collect())
     }
 
     /// All domains.
@@ -242,6 +258,8 @@ impl Switch {
             batches: c.batches.get(),
             frames,
             misses: c.misses.get(),
+            busy_ticks: busy,
+            total_ticks: total,
             idle_fraction: 1.0 - busy as f64 / total as f64,
             cycles_per_frame: busy as f64 / frames.max(1) as f64,
             flow_entries: c.flow_entries.get(),

@@ -126,6 +126,11 @@ impl Fdb {
         })
     }
 
+    /// Takes a domain's ageing time. Its size stays: a table of another size is another table.
+    pub fn set_ageing(&mut self, ageing_s: u32) {
+        self.ageing_ms = ageing_s.saturating_mul(1000);
+    }
+
     /// Entries.
     pub fn len(&self) -> usize {
         self.len

@@ -95,7 +95,7 @@ impl Tables {
     }
 
     /// Takes a new configuration: forwarding databases of new domains are made, unless [`Tables::prepare`] brought
-    /// them, and those of removed ones forgotten.
+    /// them, and those of removed ones forgotten. A port that is in another domain than before is unknown in the old one.
     ///
     /// # Errors
     /// When there is no memory for a forwarding database; that domain floods.
@@ -105,21 +105,24 @@ impl Tables {
         for (fdb, domain) in self.fdbs.iter_mut().zip(&topology.domains) {
             match domain {
                 None => *fdb = None,
-                Some(_) if fdb.is_some() => {}
-                Some(domain) => *fdb = Fdb::new(domain).map_err(|error| made = Err(error)).ok(),
+                Some(domain) => match fdb {
+                    Some(fdb) => fdb.set_ageing(domain.ageing_s),
+                    None => *fdb = Fdb::new(domain).map_err(|error| made = Err(error)).ok(),
+                },
             }
         }
         self.up.resize(topology.ports.len(), true);
         let before = std::mem::replace(&mut self.topology, topology);
-        self.forget_removed(&before);
+        self.forget_moved(&before);
         self.invalidate();
         made
     }
 
-    /// Forgets what was learned on ports that are no more: their numbers are used again.
-    fn forget_removed(&mut self, before: &Topology) {
-        for port in (0..=u16::MAX).map(PortId).take(before.ports.len()) {
-            if before.port(port).is_some() && self.topology.port(port).is_none() {
+    /// Forgets what was learned on ports that have left their domain, or are no more: their numbers are used again.
+    fn forget_moved(&mut self, before: &Topology) {
+        for (port, view) in (0..=u16::MAX).map(PortId).zip(&before.ports) {
+            let domain = view.as_ref().and_then(|view| view.domain);
+            if domain.is_some() && domain != self.topology.domain_of(port) {
                 self.flush_port(port);
             }
         }
@@ -173,6 +176,12 @@ impl Tables {
             return assumed;
         }
         self.fdb(domain)?.lookup(mac)
+    }
+
+    /// How many addresses each domain has learned.
+    pub fn fdb_sizes(&self) -> Vec<(DomainId, usize)> {
+        let present = (0..=u16::MAX).map(DomainId).zip(&self.fdbs);
+        present.filter_map(|(domain, fdb)| fdb.as_ref().map(|fdb| (domain, fdb.len()))).collect()
     }
 
     /// Sets an address to a port for good.

@@ -48,6 +48,8 @@ pub enum Command {
     Invalidate,
     /// Show part of a forwarding database, from a position on.
     ShowFdb(DomainId, usize, Sender<FdbPage>),
+    /// Say how many addresses each domain has learned.
+    CountFdb(Sender<Vec<(DomainId, usize)>>),
     /// Show part of the flow cache, from a position on.
     ShowFlows(usize, Sender<FlowPage>),
     /// Copy frames into this sink from now on, and say so.
@@ -114,6 +116,7 @@ impl Worker {
                 }
                 Command::Invalidate => self.core.tables.invalidate(),
                 Command::ShowFdb(domain, cursor, reply) => drop(reply.send(self.fdb_page(domain, cursor))),
+                Command::CountFdb(reply) => drop(reply.send(self.core.tables.fdb_sizes())),
                 Command::ShowFlows(cursor, reply) => drop(reply.send(self.flow_page(cursor))),
                 Command::Capture(sink, done) => {
                     self.tap().add(sink);

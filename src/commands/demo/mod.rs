@@ -4,12 +4,12 @@
 //! Nothing appears in the namespace that the command was started in: the thread moves into the switch's namespace
 //! before it creates any interface. Everything ends by itself, and a signal only makes it end earlier.
 
-mod bulk;
-mod namespace;
-mod packets;
-mod ping;
+pub mod bulk;
+pub mod namespace;
+pub mod packets;
+pub mod ping;
 mod report;
-mod scene;
+pub mod scene;
 
 use std::io;
 use std::sync::Arc;
@@ -17,9 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
-
 use super::show;
+use super::stop::stop_on_signals;
 use crate::failure::Failure;
 use bulk::Stream;
 use packets::Load;
@@ -27,6 +26,8 @@ use report::{Checks, count, say, size};
 use scene::{Host, Scene};
 
 const PINGS: u16 = 5;
+/// Between two of them.
+const PAUSE: Duration = Duration::from_millis(50);
 const BULK: Duration = Duration::from_secs(3);
 const LOAD: Duration = Duration::from_secs(2);
 /// Between two lines of a running load.
@@ -40,7 +41,7 @@ pub fn run() -> Result<(), Failure> {
     let stop = stop_on_signals().map_err(failed("signals"))?;
     namespace::remove_stale();
     namespace::remove_on_panic();
-    let scene = Scene::build()?;
+    let scene = Scene::build(None)?;
     report::introduce(&scene);
     let mut demo = Demo { scene, stop, checks: Checks::default() };
     for act in [Demo::ping, Demo::bulk, Demo::packets, Demo::show, Demo::account] {
@@ -63,7 +64,7 @@ impl Demo {
         say("\n[1/5] Ping: every host asks every other one, by its own ICMP echo\n");
         for from in &self.scene.hosts {
             for to in self.scene.hosts.iter().filter(|to| to.name != from.name) {
-                let answered = from.namespace.run(|| ping::ping(to.address, PINGS)).map_err(failed("ping"))?;
+                let answered = from.namespace.run(|| ping::ping(to.address, PINGS, PAUSE)).map_err(failed("ping"))?;
                 report::round_trips(from, to, &answered, PINGS);
                 let what = format!("ping {} > {}", from.name, to.name);
                 self.checks.add(what, answered.len() == usize::from(PINGS));
@@ -175,12 +176,12 @@ impl Demo {
     }
 }
 
-fn gbits(bytes: u64, took: Duration) -> f64 {
+pub fn gbits(bytes: u64, took: Duration) -> f64 {
     bytes as f64 * 8.0 / took.as_secs_f64() / 1e9
 }
 
 /// Millions a second.
-fn rate(n: u64, took: Duration) -> f64 {
+pub fn rate(n: u64, took: Duration) -> f64 {
     n as f64 / took.as_secs_f64() / 1e6
 }
 
@@ -188,22 +189,6 @@ fn failed(what: &str) -> impl FnOnce(io::Error) -> Failure {
     move |error| Failure::new(&format!("demo: {what}"), error, None)
 }
 
-fn panicked<T>(_: Box<dyn std::any::Any + Send>) -> io::Result<T> {
+pub fn panicked<T>(_: Box<dyn std::any::Any + Send>) -> io::Result<T> {
     Err(io::Error::other("panicked"))
-}
-
-/// A flag that SIGINT and SIGTERM raise.
-fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let raise = Arc::clone(&stop);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (mut interrupt, mut terminate) = runtime
-        .block_on(async { io::Result::Ok((signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)) })?;
-    thread::spawn(move || {
-        runtime.block_on(async {
-            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-        });
-        raise.store(true, Relaxed);
-    });
-    Ok(stop)
 }

@@ -14,18 +14,16 @@ const ECHO_REPLY: u8 = 0;
 const LENGTH: usize = 64;
 /// How long to wait for each answer.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Between two requests.
-const PAUSE: Duration = Duration::from_millis(50);
 
-/// Sends `count` requests one after another and returns the round trips of those that were answered. Uses the namespace
-/// of the calling thread.
-pub fn ping(to: Ipv4Addr, count: u16) -> io::Result<Vec<Duration>> {
+/// Sends `count` requests one after another, each `pause` after the answer to the last, and returns the round trips of those
+/// that were answered. Uses the namespace of the calling thread.
+pub fn ping(to: Ipv4Addr, count: u16, pause: Duration) -> io::Result<Vec<Duration>> {
     let socket = socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::ICMP))?;
     connect(&socket, &SocketAddrV4::new(to, 0))?;
     let mut answered = Vec::new();
     for sequence in 0..count {
         answered.extend(round_trip(&socket, sequence)?);
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(pause);
     }
     Ok(answered)
 }

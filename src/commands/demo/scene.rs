@@ -48,9 +48,10 @@ pub struct Traffic {
 }
 
 impl Scene {
-    /// Makes the namespaces, moves this thread into the switch's, and starts the switch there.
-    pub fn build() -> Result<Self, Failure> {
+    /// Makes the namespaces, moves this thread into the switch's, and starts the switch there, pinned to `core`.
+    pub fn build(core: Option<usize>) -> Result<Self, Failure> {
         let mut config = default_config()?;
+        config.engine.cores = core.into_iter().collect();
         let switch = Namespace::create("sw").map_err(no_namespace)?;
         switch.enter().map_err(no_namespace)?;
         let hosts = config.port.iter_mut().map(Host::make).collect::<io::Result<_>>().map_err(no_namespace)?;
@@ -133,7 +134,7 @@ fn default_config() -> Result<Config, Failure> {
 
 fn no_namespace(error: io::Error) -> Failure {
     let hint = "in a container, it needs CAP_SYS_ADMIN and CAP_NET_ADMIN (docker run --privileged)";
-    Failure::new("demo: cannot make the namespaces", error, Some(hint.into()))
+    Failure::new("cannot make the namespaces", error, Some(hint.into()))
 }
 
 #[cfg(test)]

@@ -188,8 +188,8 @@ fn mac(side: usize, n: usize) -> Mac {
 }
 
 /// Who talks to whom.
-#[derive(Clone, Copy)]
-enum Pattern {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pattern {
     /// Every station with its partner: as many flows as stations.
     Pairs,
     /// Everybody on one side with everybody on the other: hardly a flow comes twice in a large network.
@@ -248,16 +248,18 @@ fn clock_cost() -> u64 {
 }
 
 /// Stays on one core, away from the first, which interrupts prefer. A figure from a core left half-way is no figure.
-fn pin_to_last_core() {
+pub fn pin_to_last_core() {
     let last = std::thread::available_parallelism().map_or(0, |cores| cores.get() - 1);
     let mut set = CpuSet::new();
     set.set(last);
     if let Err(error) = sched_setaffinity(None, &set) {
-        println!("not pinned to core {last}: {error}");
+        eprintln!("not pinned to core {last}: {error}");
     }
 }
 
-struct Bench {
+/// What is measured, and how long.
+#[derive(Debug)]
+pub struct Bench {
     clock: u64,
     passes: usize,
     frames: usize,
@@ -265,8 +267,18 @@ struct Bench {
 }
 
 impl Bench {
-    /// Median ticks per frame of established traffic.
-    fn hit(&mut self, pattern: Pattern, macs: usize, batch: usize) -> io::Result<f64> {
+    /// Median of nine passes over half a million frames; for a quick look, of three over 65,536.
+    #[must_use]
+    pub fn new(quick: bool) -> Self {
+        let (passes, frames) = if quick { (3, 1 << 16) } else { (9, 1 << 19) };
+        Bench { clock: clock_cost(), passes, frames, cells: Vec::new() }
+    }
+
+    /// Median ticks per frame of established traffic, `batch` frames at a time between `macs` stations.
+    ///
+    /// # Errors
+    /// There is not enough memory.
+    pub fn hit(&mut self, pattern: Pattern, macs: usize, batch: usize) -> io::Result<f64> {
         let mut rig = Rig::new(batch, macs)?;
         teach(&mut rig, macs);
         self.established(rig, pattern, macs)
@@ -308,7 +320,10 @@ impl Bench {
     }
 
     /// Ticks per frame when every frame comes from an address never seen, towards a known one.
-    fn new_macs(&mut self, batch: usize) -> io::Result<f64> {
+    ///
+    /// # Errors
+    /// There is not enough memory.
+    pub fn new_macs(&mut self, batch: usize) -> io::Result<f64> {
         let passes = (0..self.passes).map(|_| {
             let count = 1 << 16;
             let mut rig = Rig::new(batch, 2 * count)?;
@@ -326,15 +341,18 @@ impl Bench {
     }
 }
 
-fn main() -> io::Result<()> {
+/// Prints every table; the flags come from the command line.
+///
+/// # Errors
+/// There is not enough memory, or nobody reads.
+pub fn main() -> io::Result<()> {
     let args: Vec<String> = std::env::args().collect();
     let quick = args.iter().any(|a| a == "--quick");
-    let (passes, frames) = if quick { (3, 1 << 16) } else { (9, 1 << 19) };
     pin_to_last_core();
-    let mut bench = Bench { clock: clock_cost(), passes, frames, cells: Vec::new() };
+    let mut bench = Bench::new(quick);
     println!(
-        "Ticks of the time-stamp counter per {FRAME}-byte frame, one core, median of {passes} passes; clock {}\n",
-        bench.clock
+        "Ticks of the time-stamp counter per {FRAME}-byte frame, one core, median of {} passes; clock {}\n",
+        bench.passes, bench.clock
     );
     if let Some(what) = args.iter().position(|a| a == "--profile").and_then(|i| args.get(i + 1)) {
         return profile(&mut bench, what);
@@ -364,7 +382,8 @@ fn profile(bench: &mut Bench, what: &str) -> io::Result<()> {
     Ok(())
 }
 
-const SIZES: [(&str, usize); 4] = [("64", 64), ("1 k", 1 << 10), ("64 k", 1 << 16), ("1 M", 1 << 20)];
+/// Stations, and how a table calls so many.
+pub const SIZES: [(&str, usize); 4] = [("64", 64), ("1 k", 1 << 10), ("64 k", 1 << 16), ("1 M", 1 << 20)];
 
 fn hits(bench: &mut Bench) -> io::Result<()> {
     println!("| MAC addresses | 64 | 1 k | 64 k | 1 M |\n|---|---|---|---|---|");

@@ -1,0 +1,3 @@
+//! What this build does on this machine, measured: for `xdock bench` and for cargo's benches.
+
+pub mod memory;

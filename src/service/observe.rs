@@ -1,0 +1,94 @@
+//! What happens to the ports of a running switch, seen from outside: counters are compared once in a while, so nothing
+//! on a frame's way has to tell anybody.
+
+use std::collections::BTreeMap;
+
+use crossdock_engine::drop::DropReason;
+use crossdock_engine::switch::PortStatus;
+
+/// Something that happened between two looks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Happening {
+    /// Frames can pass again.
+    PortUp,
+    /// Frames cannot pass: the interface was set down, or is gone.
+    PortDown,
+    /// MAC addresses jump between this port and others faster than hosts move, and were pinned: so many frames from
+    /// the wrong side were dropped since the last look.
+    MacFlapping(u64),
+}
+
+/// The last look.
+#[derive(Debug, Default)]
+pub struct Observer {
+    ports: BTreeMap<String, Seen>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    up: bool,
+    flapping: u64,
+    /// Whether addresses were flapping already when it last looked.
+    told: bool,
+}
+
+impl Observer {
+    /// Looks again: what happened to which port. A port that is new is no news. Flapping is told when it begins, not
+    /// again while it goes on.
+    pub fn look(&mut self, ports: &[PortStatus]) -> Vec<(String, Happening)> {
+        let mut news = Vec::new();
+        let mut seen = BTreeMap::new();
+        for port in ports {
+            let now = self.compare(port, |what| news.push((port.name.clone(), what)));
+            seen.insert(port.name.clone(), now);
+        }
+        self.ports = seen;
+        news
+    }
+
+    fn compare(&self, port: &PortStatus, mut tell: impl FnMut(Happening)) -> Seen {
+        let flapping = port.counters.drops[DropReason::MacFlapping.index()].get();
+        let Some(before) = self.ports.get(&port.name) else { return Seen { up: port.up, flapping, told: false } };
+        if before.up != port.up {
+            tell(if port.up { Happening::PortUp } else { Happening::PortDown });
+        }
+        // A port made anew under its old name counts from nothing.
+        let flaps = flapping.saturating_sub(before.flapping);
+        if flaps > 0 && !before.told {
+            tell(Happening::MacFlapping(flaps));
+        }
+        Seen { up: port.up, flapping, told: flaps > 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossdock_engine::ports::Caps;
+    use crossdock_engine::stats::PortCounters;
+
+    fn port(name: &str, up: bool, flapping: u64) -> PortStatus {
+        let counters = PortCounters::default();
+        counters.drops[DropReason::MacFlapping.index()].add(flapping);
+        let (name, domain) = (name.to_owned(), Some("lan".to_owned()));
+        PortStatus { name, kind: "tap", domain, isolated: false, up, caps: Caps::default(), counters }
+    }
+
+    #[test]
+    fn links_that_change_are_news_once() {
+        let mut observer = Observer::default();
+        assert_eq!(observer.look(&[port("a", true, 0), port("b", false, 0)]), [], "what is new is no news");
+        let down = ("a".to_owned(), Happening::PortDown);
+        assert_eq!(observer.look(&[port("a", false, 0), port("b", false, 0)]), [down]);
+        assert_eq!(observer.look(&[port("a", false, 0)]), [], "a port that was removed is told of elsewhere");
+        assert_eq!(observer.look(&[port("a", true, 0), port("b", true, 0)]), [("a".to_owned(), Happening::PortUp)]);
+    }
+
+    #[test]
+    fn flapping_is_told_when_it_begins() {
+        let mut observer = Observer::default();
+        let looks = [5, 9, 20, 20, 21, 0].map(|flaps| observer.look(&[port("a", true, flaps)]));
+        let begins = |n| vec![("a".to_owned(), Happening::MacFlapping(n))];
+        assert_eq!(looks, [vec![], begins(4), vec![], vec![], begins(1), vec![]]);
+    }
+}
