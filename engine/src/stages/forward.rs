@@ -38,7 +38,7 @@ fn known_port(flow: &Flow<'_>, destination: Mac) -> Option<PortId> {
     if destination.is_group() {
         return None;
     }
-    flow.tables.fdb(flow.domain()?)?.lookup(destination)
+    flow.tables.fdb(flow.domain()?)?.lookup((flow.vlan(), destination))
 }
 
 fn to_port(flow: &mut Flow<'_>, port: PortId) -> Verdict {
@@ -48,6 +48,9 @@ fn to_port(flow: &mut Flow<'_>, port: PortId) -> Verdict {
     if !flow.tables.may_send(port, flow.promiscuous_only) {
         let up = flow.tables.may_send(port, false);
         return Verdict::Drop(if up { DropReason::Isolated } else { DropReason::PortDown });
+    }
+    if !flow.tables.carries(port, flow.vlan()) {
+        return Verdict::Drop(DropReason::VlanFiltered);
     }
     flow.send_to(port);
     Verdict::Continue

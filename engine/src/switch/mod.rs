@@ -16,6 +16,7 @@ use crate::stages::Stage;
 use crate::tables::fdb::Fdb;
 use crate::tables::storm::StormCaps;
 use crate::tables::topology::{Domain, PortView};
+use crate::tables::vlan::Tagging;
 use crate::worker::{Attachment, Command, Event, Polling, WorkerConfig};
 use crossbeam::channel::Receiver;
 use registry::{Registered, Registry};
@@ -62,6 +63,8 @@ pub struct Membership {
     pub isolated: bool,
     /// Caps on what it may flood.
     pub storm: StormCaps,
+    /// How it takes part in VLANs. A transparent port is one of VLAN 1, untagged, while another port of its domain has VLANs.
+    pub vlan: Tagging,
 }
 
 impl Membership {
@@ -176,7 +179,8 @@ impl Switch {
         let queues = port.open(&self.arena, workers).map_err(|error| Error::Open(name.clone(), error))?;
         let hands = deal(queues, registry.idlest(workers), workers);
         let owners = self.workers.numbers().filter(|&worker| !hands[worker].is_empty()).collect();
-        let view = PortView { domain: Some(domain), isolated: membership.isolated, storm: membership.storm };
+        let Membership { isolated, storm, ref vlan, .. } = *membership;
+        let view = PortView { domain: Some(domain), isolated, storm, vlan: vlan.clone() };
         let counters = hands.iter().map(|_| Arc::default()).collect();
         let new = Registered { name, kind, caps, view, counters, up: Arc::default(), owners };
         let id = registry.add_port(new)?;

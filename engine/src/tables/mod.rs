@@ -6,15 +6,16 @@ pub mod gossip;
 mod index;
 pub mod storm;
 pub mod topology;
+pub mod vlan;
 
 use crate::clock::Millis;
 use crate::flow::{FlowKey, PortId};
-use crate::wire::Mac;
-use fdb::{Fdb, Learned};
+use fdb::{Fdb, Learned, Station};
 use gossip::{Gossip, Sighting};
 use std::io;
 use std::sync::Arc;
-use topology::{DomainId, Topology};
+use topology::{DomainId, PortView, Topology};
+use vlan::{Class, Vlan};
 
 /// A worker's tables, and the epoch that cached decisions rest on.
 pub struct Tables {
@@ -58,7 +59,7 @@ impl Tables {
     }
 
     /// Takes a new configuration: forwarding databases of new domains are made, unless [`Tables::prepare`] brought
-    /// them, and those of removed ones forgotten.
+    /// them, and those of removed ones forgotten. A port whose VLANs change loses what was learned on it.
     ///
     /// # Errors
     /// When there is no memory for a forwarding database; that domain floods.
@@ -74,15 +75,15 @@ impl Tables {
         }
         self.up.resize(topology.ports.len(), true);
         let before = std::mem::replace(&mut self.topology, topology);
-        self.forget_removed(&before);
+        self.forget_changed(&before);
         self.invalidate();
         made
     }
 
-    /// Forgets what was learned on ports that are no more: their numbers are used again.
-    fn forget_removed(&mut self, before: &Topology) {
+    /// Forgets what was learned on ports that are no more, whose numbers are used again, and on those whose VLANs changed.
+    fn forget_changed(&mut self, before: &Topology) {
         for port in (0..=u16::MAX).map(PortId).take(before.ports.len()) {
-            if before.port(port).is_some() && self.topology.port(port).is_none() {
+            if before.port(port).map(|p| &p.vlan) != self.topology.port(port).map(|p| &p.vlan) {
                 self.flush_port(port);
             }
         }
@@ -102,6 +103,12 @@ impl Tables {
     pub fn may_send(&self, port: PortId, promiscuous_only: bool) -> bool {
         let up = self.up.get(port.index()).copied().unwrap_or(false);
         up && self.topology.port(port).is_some_and(|p| !(promiscuous_only && p.isolated))
+    }
+
+    /// Whether a port carries a VLAN of its domain.
+    #[inline]
+    pub fn carries(&self, port: PortId, vlan: Vlan) -> bool {
+        self.topology.port(port).is_some_and(|p| p.vlan.carries(vlan))
     }
 
     /// Notes that a port's link came up or went down; a port that went down loses what was learned on it.
@@ -130,8 +137,8 @@ impl Tables {
     }
 
     /// Sets an address to a port for good.
-    pub fn set_fixed(&mut self, domain: DomainId, mac: Mac, port: PortId, now: Millis) -> Learned {
-        let learned = self.fdb_mut(domain).map_or(Learned::Full, |fdb| fdb.set_fixed(mac, port, now));
+    pub fn set_fixed(&mut self, domain: DomainId, who: impl Into<Station>, port: PortId, now: Millis) -> Learned {
+        let learned = self.fdb_mut(domain).map_or(Learned::Full, |fdb| fdb.set_fixed(who, port, now));
         self.invalidate();
         learned
     }
@@ -144,25 +151,35 @@ impl Tables {
     /// Hints that the stages soon see a frame of this key.
     #[inline]
     pub fn prefetch(&self, key: &FlowKey) {
-        if let Some(fdb) = self.topology.domain_of(key.port).and_then(|domain| self.fdb(domain)) {
-            fdb.prefetch(key.eth_src);
-            fdb.prefetch(key.eth_dst);
+        if let Some((domain, vlan)) = self.place_of(key)
+            && let Some(fdb) = self.fdb(domain)
+        {
+            fdb.prefetch((vlan, key.eth_src));
+            fdb.prefetch((vlan, key.eth_dst));
         }
     }
 
-    /// Learns that `mac` was seen as a source on `port`. A change of place, or an entry evicted to make room, voids
+    /// The domain and VLAN that a frame of this key is switched in.
+    #[inline]
+    fn place_of(&self, key: &FlowKey) -> Option<(DomainId, Vlan)> {
+        let port = self.topology.port(key.port)?;
+        let Class { vlan, .. } = port.vlan.classify(key).ok()?;
+        Some((port.domain?, vlan))
+    }
+
+    /// Learns that `who` was seen as a source on `port`. A change of place, or an entry evicted to make room, voids
     /// cached decisions; a new address does not, because frames to it were flooded and floods are not cached.
     #[inline]
-    pub fn learn(&mut self, domain: DomainId, mac: Mac, port: PortId, now: Millis) -> Learned {
-        let may_tell = self.gossip.has_room();
+    pub fn learn(&mut self, domain: DomainId, who: impl Into<Station>, port: PortId, now: Millis) -> Learned {
+        let (who, may_tell) = (who.into(), self.gossip.has_room());
         let Some(fdb) = self.fdb_mut(domain) else { return Learned::Known };
-        if !may_tell && fdb.lookup(mac) != Some(port) {
+        if !may_tell && fdb.lookup(who) != Some(port) {
             return Learned::Deferred;
         }
-        let learned = fdb.learn(mac, port, now);
+        let learned = fdb.learn(who, port, now);
         self.void_after(learned);
         if !matches!(learned, Learned::Known | Learned::Refused | Learned::Fixed | Learned::Full) {
-            self.tell(domain, mac);
+            self.tell(domain, who);
         }
         self.moves += u64::from(learned == Learned::Moved);
         learned
@@ -170,9 +187,9 @@ impl Tables {
 
     /// Tells the other workers, if there are any, where an address is.
     #[inline]
-    fn tell(&mut self, domain: DomainId, mac: Mac) {
+    fn tell(&mut self, domain: DomainId, who: Station) {
         if self.gossip.has_listeners()
-            && let Some(sighting) = self.fdb(domain).and_then(|fdb| fdb.sighting(domain, mac))
+            && let Some(sighting) = self.fdb(domain).and_then(|fdb| fdb.sighting(domain, who))
         {
             self.gossip.tell(sighting);
         }
@@ -180,7 +197,9 @@ impl Tables {
 
     /// Takes over what another worker saw.
     pub fn hear(&mut self, sighting: Sighting) {
-        if self.topology.domain_of(sighting.port) != Some(sighting.domain) {
+        let carried = |port: &PortView| port.vlan.carries(sighting.who.vlan());
+        let belongs = |port: &PortView| port.domain == Some(sighting.domain) && carried(port);
+        if !self.topology.port(sighting.port).is_some_and(belongs) {
             return;
         }
         match self.fdb_mut(sighting.domain).map(|fdb| fdb.hear(sighting)) {
@@ -199,10 +218,11 @@ impl Tables {
     }
 
     /// Carries over that a cached flow's source was seen.
-    pub fn refresh(&mut self, port: PortId, mac: Mac, seen: Millis) {
-        let Some(domain) = self.topology.domain_of(port) else { return };
-        if self.fdb_mut(domain).is_some_and(|fdb| fdb.refresh(mac, port, seen)) {
-            self.tell(domain, mac);
+    pub fn refresh(&mut self, key: &FlowKey, seen: Millis) {
+        let Some((domain, vlan)) = self.place_of(key) else { return };
+        let who = Station::from((vlan, key.eth_src));
+        if self.fdb_mut(domain).is_some_and(|fdb| fdb.refresh(who, key.port, seen)) {
+            self.tell(domain, who);
         }
     }
 
