@@ -41,7 +41,7 @@ drop_reasons! {
     StormBroadcast = "storm_broadcast", "above the port's cap on broadcast frames";
     StormMulticast = "storm_multicast", "above the port's cap on multicast frames";
     StormUnknown = "storm_unknown", "above the port's cap on unicast frames to unknown destinations";
-    NoEgress = "no_egress", "the domain has no other port that is up";
+    NoEgress = "no_egress", "the domain has no other port that is up and carries the frame's VLAN";
     NoDomain = "no_domain", "the ingress port belongs to no bridge domain";
     TooBig = "too_big", "longer than the egress port's MTU allows, or than frame memory holds";
     PortDown = "port_down", "the egress port is down or gone";

@@ -226,9 +226,7 @@ impl<'a> Flow<'a> {
         let ingress = self.before.port;
         let Some(domain) = self.domain.and_then(|id| self.tables.topology.domain(id)) else { return };
         let others = domain.members.iter().copied().filter(|&port| port != ingress);
-        let (tables, vlan, promiscuous_only) = (&self.tables, self.class.vlan, self.promiscuous_only);
-        let may = |&port: &PortId| tables.may_send(port, promiscuous_only) && tables.carries(port, vlan);
-        self.egress.extend(others.filter(may));
+        self.egress.extend(others.filter(|&port| self.tables.may_send(port, self.promiscuous_only)));
     }
 
     /// Keeps the decision out of the flow cache: it rests on more than the key.

@@ -41,7 +41,7 @@ pub(crate) fn layer2(frame: &[u8], port: PortId) -> Option<[u64; 3]> {
     if source_and_type & PERHAPS_TAG == 0 {
         return Some([ingress, source_and_type, destination]);
     }
-    Some(match Tags::of(frame, ethertype_at(frame, HEADER_LEN)) {
+    Some(match Tags::of(frame) {
         None => [ingress, source_and_type, destination],
         Some(tags) => [ingress | tags.outer, source_and_type & MAC | tags.ethertype, destination],
     })
@@ -58,19 +58,28 @@ struct Tags {
 impl Tags {
     /// `None` where the EtherType is no tag's, or the tag is cut short.
     #[inline(always)]
-    fn of(frame: &[u8], ethertype: u16) -> Option<Tags> {
-        let tpid = Tpid::of(ethertype);
-        let &[a, b, c, d] = frame.get(HEADER_LEN..)?.first_chunk::<VLAN_TAG_LEN>().filter(|_| tpid != Tpid::NONE)?;
-        let [t, u] = u16::from_be_bytes([a, b]).to_ne_bytes();
-        let mut inner = [c, d];
-        if c & 0x80 != 0 && Tpid::of(u16::from_be_bytes(inner)) != Tpid::NONE {
-            inner = *frame.get(HEADER_LEN + VLAN_TAG_LEN + 2..).and_then(|rest| rest.first_chunk()).unwrap_or(&inner);
+    fn of(frame: &[u8]) -> Option<Tags> {
+        let &[_, _, _, _, p, q, t, u, c, d] = frame.get(8..)?.first_chunk()?;
+        let tpid = Tpid::of(u16::from_be_bytes([p, q]));
+        if tpid == Tpid::NONE {
+            return None;
         }
-        Some(Tags {
-            outer: u64::from_ne_bytes([0, 0, t, u, tpid.code(), 0, 0, 0]),
-            ethertype: u64::from_ne_bytes([0, 0, 0, 0, 0, 0, inner[0], inner[1]]),
-        })
+        let mut inner = u16::from_ne_bytes([c, d]);
+        if c & 0x80 != 0 && Tpid::of(u16::from_be(inner)) != Tpid::NONE {
+            let second = frame.get(HEADER_LEN + VLAN_TAG_LEN + 2..).and_then(|rest| rest.first_chunk());
+            inner = second.map_or(inner, |&bytes| u16::from_ne_bytes(bytes));
+        }
+        let tag = field(u16::from_be_bytes([t, u]), 2) | field(u16::from_ne_bytes([tpid.code(), 0]), 4);
+        Some(Tags { outer: tag, ethertype: field(inner, 6) })
     }
+}
+
+/// A field of two bytes in a word of the key, `at` bytes from its begin. By arithmetic: bytes put together in memory would
+/// stall the load of the word.
+#[inline(always)]
+const fn field(value: u16, at: u32) -> u64 {
+    let shift = if cfg!(target_endian = "little") { 8 * at } else { 48 - 8 * at };
+    (value as u64) << shift
 }
 
 /// The EtherType that ends at `end`; 0, which is none, behind the frame's end.

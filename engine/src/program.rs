@@ -70,17 +70,27 @@ impl Program {
         if !std::ptr::eq(before, after) {
             self.edits(before, after);
         }
-        let edits = self.0.len();
-        let as_it_is = exits.clone().filter(|exit| exit.tag == carried);
-        self.0.extend(as_it_is.map(|exit| Action::Output(exit.port)));
-        let mut tag = carried;
-        for exit in exits.filter(|exit| exit.tag != carried) {
-            self.0.extend(retag(tag, exit.tag));
-            self.0.push(Action::Output(exit.port));
-            tag = exit.tag;
+        let (edits, mut others) = (self.0.len(), false);
+        for exit in exits.clone() {
+            match exit.tag == carried {
+                true => self.0.push(Action::Output(exit.port)),
+                false => others = true,
+            }
+        }
+        if others {
+            self.retagged(carried, exits.filter(|exit| exit.tag != carried));
         }
         if self.0.len() == edits {
             self.drop(DropReason::NoEgress);
+        }
+    }
+
+    /// Exits that want another tag than the frame has.
+    fn retagged(&mut self, mut tag: Option<Tag>, exits: impl Iterator<Item = Exit>) {
+        for exit in exits {
+            self.0.extend(retag(tag, exit.tag));
+            self.0.push(Action::Output(exit.port));
+            tag = exit.tag;
         }
     }
 

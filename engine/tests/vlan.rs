@@ -366,7 +366,7 @@ fn a_known_port_outside_the_vlan_is_not_reached() {
     let (now, vlan) = (rig.now(), Vlan::of(C, Vid::new(10).unwrap()));
     rig.worker.tables().set_fixed(DomainId(0), (vlan, mac(2)), crossdock_engine::flow::PortId(1), now);
     expect(&mut rig, 0, &frame(mac(1), mac(2)), &[None, None]);
-    assert_eq!(rig.dropped_at(0, DropReason::VlanFiltered), 1);
+    assert_eq!(rig.dropped_at(0, DropReason::NoEgress), 1);
 }
 
 /// Frames are conserved, whatever is pushed and popped.

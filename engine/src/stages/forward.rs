@@ -49,9 +49,6 @@ fn to_port(flow: &mut Flow<'_>, port: PortId) -> Verdict {
         let up = flow.tables.may_send(port, false);
         return Verdict::Drop(if up { DropReason::Isolated } else { DropReason::PortDown });
     }
-    if !flow.tables.carries(port, flow.vlan()) {
-        return Verdict::Drop(DropReason::VlanFiltered);
-    }
     flow.send_to(port);
     Verdict::Continue
 }

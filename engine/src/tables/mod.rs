@@ -105,12 +105,6 @@ impl Tables {
         up && self.topology.port(port).is_some_and(|p| !(promiscuous_only && p.isolated))
     }
 
-    /// Whether a port carries a VLAN of its domain.
-    #[inline]
-    pub fn carries(&self, port: PortId, vlan: Vlan) -> bool {
-        self.topology.port(port).is_some_and(|p| p.vlan.carries(vlan))
-    }
-
     /// Notes that a port's link came up or went down; a port that went down loses what was learned on it.
     pub fn set_up(&mut self, port: PortId, up: bool) {
         let Some(known) = self.up.get_mut(port.index()) else { return };
