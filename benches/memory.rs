@@ -227,7 +227,7 @@ fn teach(rig: &mut Rig, macs: usize) {
 }
 
 /// The tag of a trunk's frames.
-const TAG: Tag = Tag { tpid: Tpid::CUSTOMER, tci: Tci(1) };
+const TAG: Tag = Tag::new(Tpid::CUSTOMER, Tci(1));
 
 /// A port of VLAN 1 without tags, and one with tags.
 fn access() -> Tagging {

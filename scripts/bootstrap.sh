@@ -14,9 +14,10 @@ packages=(
     ca-certificates gcc libc6-dev make pkg-config
     # tests and demo: namespaces, real traffic, captures
     iproute2 iputils-ping ethtool iperf3 tcpdump
+    # the VLAN tests compare with it, the benches too
+    openvswitch-switch
 )
 bench_packages=(
-    # benches: the other userspace switch
     openvswitch-switch
 )
 

@@ -10,6 +10,8 @@ use crate::wire::vlan::Tag;
 
 /// Bytes of both addresses: where the first tag stands.
 const ADDRESSES: usize = 12;
+/// Bytes of both addresses and a tag.
+const TAGGED: usize = ADDRESSES + VLAN_TAG_LEN;
 
 /// Where frames go that leave a program.
 pub trait Egress {
@@ -42,61 +44,57 @@ pub fn execute(actions: &[Action], mut frame: Frame, egress: &mut impl Egress, p
 
 /// Edits the frame's bytes. Frames here have a whole Ethernet header, and the tags that the key told of: the parser saw
 /// them.
-#[inline]
+#[inline(always)]
 fn rewrite(action: Action, frame: &mut Frame) -> Result<(), DropReason> {
     match action {
+        Action::PushVlan(tag) => push_vlan(frame, tag),
+        Action::PopVlan => pop_vlan(frame),
+        Action::SetVlan(tag) => write(frame, ADDRESSES, tag.to_bytes()),
         Action::SetEthDst(Mac(mac)) => write(frame, 0, mac),
         Action::SetEthSrc(Mac(mac)) => write(frame, 6, mac),
-        Action::PushVlan(tag) => push_vlan(frame, tag),
-        Action::SetVlan(tag) => write(frame, ADDRESSES, tag.to_bytes()),
-        Action::PopVlan => pop_vlan(frame),
         Action::Output(_) | Action::Drop(_) => Ok(()),
     }
 }
 
-#[inline]
 fn write<const N: usize>(frame: &mut Frame, at: usize, bytes: [u8; N]) -> Result<(), DropReason> {
     let field = frame.get_mut(at..).and_then(|rest| rest.first_chunk_mut()).ok_or(DropReason::Malformed)?;
     *field = bytes;
     Ok(())
 }
 
-/// The addresses move into the headroom, the tag takes their place's end.
-#[inline]
+/// The addresses move into the headroom, the tag stands behind them.
+#[inline(always)]
 fn push_vlan(frame: &mut Frame, tag: Tag) -> Result<(), DropReason> {
-    let addresses: [u8; ADDRESSES] = *frame.first_chunk().ok_or(DropReason::Runt)?;
-    let offload = shifted(frame.offload, VLAN_TAG_LEN as i16)?;
+    shift(&mut frame.offload, VLAN_TAG_LEN as i16)?;
     if !frame.prepend(VLAN_TAG_LEN) {
         return Err(DropReason::NoHeadroom);
     }
-    frame.offload = offload;
-    write(frame, 0, addresses)?;
-    write(frame, ADDRESSES, tag.to_bytes())
+    let header = frame.first_chunk_mut::<TAGGED>().ok_or(DropReason::Malformed)?;
+    header.copy_within(VLAN_TAG_LEN.., 0);
+    header[ADDRESSES..].copy_from_slice(&tag.to_bytes());
+    Ok(())
 }
 
 /// The addresses move over the tag, whose room becomes headroom.
-#[inline]
+#[inline(always)]
 fn pop_vlan(frame: &mut Frame) -> Result<(), DropReason> {
-    let addresses: [u8; ADDRESSES] = *frame.first_chunk().ok_or(DropReason::Runt)?;
-    let offload = shifted(frame.offload, -(VLAN_TAG_LEN as i16))?;
-    if !frame.strip(VLAN_TAG_LEN) {
-        return Err(DropReason::Malformed);
-    }
-    frame.offload = offload;
-    write(frame, 0, addresses)
+    shift(&mut frame.offload, -(VLAN_TAG_LEN as i16))?;
+    let header = frame.first_chunk_mut::<TAGGED>().ok_or(DropReason::Malformed)?;
+    header.copy_within(..ADDRESSES, VLAN_TAG_LEN);
+    if frame.strip(VLAN_TAG_LEN) { Ok(()) } else { Err(DropReason::Malformed) }
 }
 
-/// What is left undone, for a frame whose network header moves by `by` bytes. It stays behind the Ethernet header.
-#[inline]
-fn shifted(mut offload: Offload, by: i16) -> Result<Offload, DropReason> {
-    let shift = |at: u16| at.checked_add_signed(by).filter(|&at| usize::from(at) >= HEADER_LEN);
+/// Moves what is left undone by `by` bytes, as the network header moves. It stays behind the Ethernet header.
+#[inline(always)]
+fn shift(offload: &mut Offload, by: i16) -> Result<(), DropReason> {
+    let moved = |at: u16| at.checked_add_signed(by).filter(|&at| usize::from(at) >= HEADER_LEN);
     if let Some(csum) = &mut offload.csum {
-        csum.start = shift(csum.start).ok_or(DropReason::BadVnetHeader)?;
+        csum.start = moved(csum.start).ok_or(DropReason::BadVnetHeader)?;
     }
     if let Some(gso) = &mut offload.gso {
-        gso.hdr_len = shift(gso.hdr_len).ok_or(DropReason::BadVnetHeader)?;
+        gso.hdr_len = moved(gso.hdr_len).ok_or(DropReason::BadVnetHeader)?;
     }
-    Ok(offload)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -105,7 +103,7 @@ mod tests {
     use crate::frame::{Arena, Csum, Gso, GsoKind};
     use crate::wire::vlan::{Tci, Tpid};
 
-    const TAG: Tag = Tag { tpid: Tpid::CUSTOMER, tci: Tci(0x6064) };
+    const TAG: Tag = Tag::new(Tpid::CUSTOMER, Tci(0x6064));
 
     fn with_frame(bytes: &[u8], offload: Offload, test: impl FnOnce(&mut Frame)) {
         let arena = Arena::new(64, 32).unwrap();
@@ -126,7 +124,7 @@ mod tests {
             assert_eq!(rewrite(Action::PushVlan(TAG), frame), Ok(()));
             assert_eq!(frame[..], [&bytes[..12], &[0x81, 0, 0x60, 0x64], &bytes[12..]].concat());
             assert_eq!((frame.offload.csum.unwrap().start, frame.offload.gso.unwrap().hdr_len), (38, 58));
-            let service = Tag { tpid: Tpid::SERVICE, tci: Tci(7) };
+            let service = Tag::new(Tpid::SERVICE, Tci(7));
             assert_eq!(rewrite(Action::SetVlan(service), frame), Ok(()));
             assert_eq!(frame[..18], [&bytes[..12], &[0x88, 0xa8, 0, 7], &bytes[12..14]].concat());
             assert_eq!(rewrite(Action::PopVlan, frame), Ok(()));

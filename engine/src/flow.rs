@@ -110,7 +110,7 @@ impl FlowKey {
     /// The outermost VLAN tag.
     #[inline]
     pub fn tag(&self) -> Option<Tag> {
-        (self.tpid != Tpid::NONE).then_some(Tag { tpid: self.tpid, tci: self.vlan })
+        (self.tpid != Tpid::NONE).then(|| Tag::new(self.tpid, self.vlan))
     }
 
     /// The EtherType as a number.

@@ -253,11 +253,11 @@ mod tests {
     fn two_tags_are_looked_through() {
         let plain = parse(&udp4(), PortId(7), Depth::L4).unwrap();
         for outer in TAGS {
-            let tag = Tag {
-                tpid: Tpid::of(u16::from_be_bytes([outer[0], outer[1]])),
-                tci: Tci(u16::from_be_bytes([outer[2], outer[3]])),
-            };
-            let (vlan, tpid) = (tag.tci, tag.tpid);
+            let tag = Tag::new(
+                Tpid::of(u16::from_be_bytes([outer[0], outer[1]])),
+                Tci(u16::from_be_bytes([outer[2], outer[3]])),
+            );
+            let (vlan, tpid) = (tag.tci(), tag.tpid());
             for depth in [Depth::L2, Depth::L3, Depth::L4] {
                 let key = parse(&tagged(&[outer]), PortId(7), depth).unwrap();
                 assert_eq!((key.tag(), key.ethertype()), (Some(tag), IPV4));

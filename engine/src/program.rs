@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn tags_change_as_seldom_as_they_can() {
-        let tag = |vid| Some(Tag { tpid: Tpid::CUSTOMER, tci: Tci(vid) });
+        let tag = |vid| Some(Tag::new(Tpid::CUSTOMER, Tci(vid)));
         let compile = |carried, ports: &[(u16, Option<Tag>)]| {
             let mut program = Program::default();
             program.diff(&FlowKey::default(), &FlowKey::default(), carried, exits(ports).into_iter());

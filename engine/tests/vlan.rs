@@ -80,8 +80,8 @@ fn known_stations_are_reached_with_the_tag_of_their_port() {
 /// VL-02
 #[test]
 fn a_priority_tag_is_the_ports_vlan_and_its_priority_stays() {
-    let priority = Tag { tpid: C, tci: Tci(0xb000) };
-    let with_vid = Tag { tpid: C, tci: Tci(0xb00a) };
+    let priority = Tag::new(C, Tci(0xb000));
+    let with_vid = Tag::new(C, Tci(0xb00a));
     let mut rig = rig(vec![access(10), access(10), trunk(&[10]), native(&[], 10, false), native(&[], 10, true)]);
     let plain = broadcast();
     let (sent, rewritten) = (tagged(&[priority], &plain), tagged(&[with_vid], &plain));
@@ -206,8 +206,8 @@ fn the_native_vlan_leaves_with_or_without_a_tag_as_configured() {
 fn a_tunnel_port_pushes_the_providers_tag_and_takes_it_off() {
     let mut rig = rig(vec![tunnel(100, S), trunk(&[100, 200]), tunnel(100, S), tunnel(200, S), tunnel(100, C)]);
     let plain = broadcast();
-    let customer = tagged(&[Tag { tpid: C, tci: Tci(0x7000 | 7) }], &plain);
-    let outer = Tag { tpid: S, tci: Tci(0x7000 | 100) };
+    let customer = tagged(&[Tag::new(C, Tci(0x7000 | 7))], &plain);
+    let outer = Tag::new(S, Tci(0x7000 | 100));
     for (sent, outer) in [(&plain, tag(S, 100)), (&customer, outer)] {
         let double = tagged(&[outer], sent);
         expect(&mut rig, 0, sent, &[None, Some(&double), Some(sent), None, None]);
@@ -233,9 +233,9 @@ fn a_tunnel_may_use_tpid_9100() {
 fn a_customers_tag_is_never_taken_for_the_providers() {
     let mut rig = rig(vec![tunnel(100, S), tunnel(200, S), trunk(&[100, 200]), access(100), access(200)]);
     let plain = broadcast();
-    for forged in [tag(C, 200), tag(S, 200), tag(LEGACY, 200), Tag { tpid: C, tci: Tci(0xfff) }] {
+    for forged in [tag(C, 200), tag(S, 200), tag(LEGACY, 200), Tag::new(C, Tci(0xfff))] {
         let sent = tagged(&[forged], &plain);
-        let outer = Tag { tpid: S, tci: Tci(forged.tci.0 & 0xf000 | 100) };
+        let outer = Tag::new(S, Tci(forged.tci().0 & 0xf000 | 100));
         expect(&mut rig, 0, &sent, &[None, None, Some(&tagged(&[outer], &sent)), None, None]);
     }
     let customers_100 = tagged(&[tag(C, 100)], &plain);

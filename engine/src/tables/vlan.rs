@@ -167,13 +167,12 @@ pub struct Class {
 
 impl Class {
     /// A frame where nobody knows of VLANs.
-    pub const TRANSPARENT: Class =
-        Class { vlan: Vlan::NONE, tag: Tag { tci: Tci(0), tpid: Tpid::NONE }, carried: None };
+    pub const TRANSPARENT: Class = Class { vlan: Vlan::NONE, tag: Tag::NONE, carried: None };
 
     /// Of this VLAN, by a tag that the frame need not have yet.
     fn of(vid: Vid, tpid: Tpid, carried: Option<Tag>, priority: Option<Tag>) -> Class {
-        let tci = priority.map_or(Tci(0), |tag| tag.tci).with_vid(vid);
-        Class { vlan: Vlan::of(tpid, vid), tag: Tag { tci, tpid }, carried }
+        let tci = priority.map_or(Tci(0), |tag| tag.tci()).with_vid(vid);
+        Class { vlan: Vlan::of(tpid, vid), tag: Tag::new(tpid, tci), carried }
     }
 }
 
@@ -228,20 +227,20 @@ impl Tagging {
 fn tag_of(key: &FlowKey) -> Result<Option<Tag>, DropReason> {
     let tag = key.tag();
     let cut = tag.is_none() && Tpid::of(key.ethertype()) != Tpid::NONE;
-    let reserved = tag.is_some_and(|tag| tag.tci.vid() > Vid::MAX.number());
+    let reserved = tag.is_some_and(|tag| tag.tci().vid() > Vid::MAX.number());
     if cut || reserved { Err(DropReason::VlanInvalid) } else { Ok(tag) }
 }
 
 fn classify_at_access(vid: Vid, admit_tagged: bool, tag: Option<Tag>) -> Result<Class, DropReason> {
     let admitted = tag.is_none_or(|tag| {
-        let own = tag.tci.vid() == vid.number() && !tag.tpid.is_service();
-        tag.tci.vid() == 0 || (admit_tagged && own)
+        let own = tag.tci().vid() == vid.number() && !tag.tpid().is_service();
+        tag.tci().vid() == 0 || (admit_tagged && own)
     });
     if admitted { Ok(Class::of(vid, Tpid::CUSTOMER, tag, tag)) } else { Err(DropReason::VlanFiltered) }
 }
 
 fn classify_at_trunk(vids: &VidSet, native: Option<Native>, tag: Option<Tag>) -> Result<Class, DropReason> {
-    let named = tag.and_then(|tag| Vid::new(tag.tci.vid()).map(|vid| (vid, tag.tpid)));
+    let named = tag.and_then(|tag| Vid::new(tag.tci().vid()).map(|vid| (vid, tag.tpid())));
     let by_default = || native.map(|native| (native.vid, Tpid::CUSTOMER));
     let (vid, tpid) = named.or_else(by_default).ok_or(DropReason::VlanFiltered)?;
     let is_native = by_default() == Some((vid, tpid));

@@ -119,29 +119,47 @@ impl Tci {
     }
 }
 
-/// A whole tag.
+/// A whole tag, as it stands in a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, FromBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct Tag {
-    /// Its content.
-    pub tci: Tci,
-    /// Its kind; never [`Tpid::NONE`].
-    pub tpid: Tpid,
-}
+#[repr(transparent)]
+pub struct Tag([u8; VLAN_TAG_LEN]);
 
 impl Tag {
-    /// As it stands in a frame.
+    /// No tag: what stands for one where there are no VLANs.
+    pub(crate) const NONE: Tag = Tag([0; VLAN_TAG_LEN]);
+
+    /// The tag of this kind and content.
+    #[inline]
+    pub const fn new(tpid: Tpid, tci: Tci) -> Tag {
+        let ([a, b], [c, d]) = (tpid.ethertype().to_be_bytes(), tci.0.to_be_bytes());
+        Tag([a, b, c, d])
+    }
+
+    /// Its kind.
+    #[inline]
+    pub const fn tpid(self) -> Tpid {
+        let [a, b, _, _] = self.0;
+        Tpid::of(u16::from_be_bytes([a, b]))
+    }
+
+    /// Its content.
+    #[inline]
+    pub const fn tci(self) -> Tci {
+        let [_, _, c, d] = self.0;
+        Tci(u16::from_be_bytes([c, d]))
+    }
+
+    /// Its bytes.
     #[inline]
     pub const fn to_bytes(self) -> [u8; VLAN_TAG_LEN] {
-        let ([a, b], [c, d]) = (self.tpid.ethertype().to_be_bytes(), self.tci.0.to_be_bytes());
-        [a, b, c, d]
+        self.0
     }
 }
 
 impl fmt::Display for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}/{}", self.tpid, self.tci.vid())?;
-        let priority = self.tci.0 >> 13;
+        write!(f, "{:?}/{}", self.tpid(), self.tci().vid())?;
+        let priority = self.tci().0 >> 13;
         if priority != 0 { write!(f, "/pcp {priority}") } else { Ok(()) }
     }
 }
@@ -172,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_tag_in_bytes() {
-        let tag = Tag { tpid: Tpid::SERVICE, tci: Tci(0xb000).with_vid(Vid::DEFAULT) };
+        let tag = Tag::new(Tpid::SERVICE, Tci(0xb000).with_vid(Vid::DEFAULT));
         assert_eq!(tag.to_bytes(), [0x88, 0xa8, 0xb0, 0x01]);
         assert_eq!(tag.to_string(), "0x88a8/1/pcp 5");
     }

@@ -32,7 +32,7 @@ pub fn tunnel(n: u16, tpid: Tpid) -> Tagging {
 
 /// A tag without priority; of any number, valid or not.
 pub fn tag(tpid: Tpid, vid: u16) -> Tag {
-    Tag { tpid, tci: Tci(vid) }
+    Tag::new(tpid, Tci(vid))
 }
 
 /// The frame with these tags behind its addresses, the first outermost.
