@@ -25,7 +25,22 @@ pub trait Egress {
 
 /// Runs `actions` in order. The last disposes of the frame; an `Output` before it sends a copy.
 #[inline(always)]
-pub fn execute(actions: &[Action], mut frame: Frame, egress: &mut impl Egress, pool: &mut Pool) {
+pub fn execute(actions: &[Action], frame: Frame, egress: &mut impl Egress, pool: &mut Pool) {
+    match *actions {
+        [Action::Output(port)] => egress.output(port, frame, pool),
+        [edit, Action::Output(port)] if !matches!(edit, Action::Output(_)) => {
+            let mut edited = frame.in_registers();
+            match rewrite(edit, &mut edited) {
+                Ok(()) => egress.output(port, edited, pool),
+                Err(reason) => egress.drop(edited.in_registers(), reason, pool),
+            }
+        }
+        _ => execute_all(actions, frame, egress, pool),
+    }
+}
+
+/// Any program.
+fn execute_all(actions: &[Action], mut frame: Frame, egress: &mut impl Egress, pool: &mut Pool) {
     let Some((last, rest)) = actions.split_last() else { return egress.drop(frame, DropReason::NoEgress, pool) };
     for &action in rest {
         if let Action::Output(port) = action {

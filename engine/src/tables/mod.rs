@@ -4,6 +4,7 @@ pub mod fdb;
 mod flap;
 pub mod gossip;
 mod index;
+mod station;
 pub mod storm;
 pub mod topology;
 pub mod vlan;

@@ -51,7 +51,7 @@ impl Slot {
     /// Whether a frame that is too long has two VLAN tags, the second of which is not counted: a provider's tag takes nothing
     /// from the customer's MTU (802.3, clause 3.2.7; Linux does not count a frame's outermost tag either).
     #[cold]
-    fn takes_longer(&self, frame: &Frame, len: usize) -> bool {
+    fn takes_longer(&self, frame: &[u8], len: usize) -> bool {
         let tag_at = |at: usize| {
             let field = frame.get(at..).and_then(|rest| rest.first_chunk());
             field.is_some_and(|&bytes| Tpid::of(u16::from_be_bytes(bytes)) != Tpid::NONE)
@@ -300,7 +300,7 @@ impl Egress for Outlet<'_> {
     #[inline(always)]
     fn output(&mut self, port: PortId, frame: Frame, pool: &mut Pool) {
         match self.ports.lane(port, &frame) {
-            Err(reason) => self.refuse(port, frame, reason, pool),
+            Err(reason) => self.refuse(port, frame.in_registers(), reason, pool),
             Ok(slot) => {
                 let first = slot.out.is_empty();
                 slot.out.push_within(frame);
