@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use crossdock::config::{DEFAULT_CONTROL, FaultFlag, Pace, PortKind, Route, Storm};
+use crossdock::config::{DEFAULT_CONTROL, FaultFlag, Pace, PortKind, Route, Storm, keys_of_flag};
 use serde::Serialize;
 use tracing_subscriber::filter::Targets;
 
@@ -259,6 +259,9 @@ pub struct PortKeys {
     /// Faults to inject, like drop=0.01,duplicate=0.001,reorder=0.01,corrupt=0.001,delay_ms=5,rate_mbit=100,seed=7,direction=in
     #[arg(long, value_name = "FAULTS")]
     fault: Option<FaultFlag>,
+    /// VLANs: access=10, or trunk=10,20-29,native=10, or tunnel=100 (802.1ad) [default: none]
+    #[arg(long, value_parser = keys_of_flag)]
+    vlan: Option<serde_json::Value>,
 }
 
 /// A name, as an argument or as the configuration's key.

@@ -31,6 +31,7 @@ mod interrupt;
 #[path = "../../tests/lab/mod.rs"]
 mod lab;
 mod metrics;
+#[path = "../../tests/ovs/mod.rs"]
 mod ovs;
 mod packets;
 mod report;

@@ -1,9 +1,10 @@
 //! Two hosts and one system between them, in namespaces of their own; gone when dropped.
 
 use crate::lab::{Lab, Namespace, Process};
+use crate::ovs::Ovs;
+use crate::rtt;
 use crate::systems::{Placement, System};
-use crate::{ovs, rtt};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use std::path::Path;
 use std::{fs, io};
 
@@ -11,6 +12,8 @@ use std::{fs, io};
 pub const H1: &str = "10.0.0.1";
 /// h2's address.
 pub const H2: &str = "10.0.0.2";
+/// What Open vSwitch says when it has segmentation offload.
+const OVS_TSO_LOG: &str = "Userspace TCP Segmentation Offloading support enabled";
 /// The hosts' MACs.
 pub const MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]];
 
@@ -65,8 +68,10 @@ impl Testbed {
     }
 
     fn connect_by_ovs(&mut self) -> Result<()> {
-        let ovs = ovs::start(&self.lab, &self.switch_namespace)?;
+        let ovs = Ovs::start(&self.lab, &self.switch_namespace, Some(Placement::SWITCH), "userspace-tso-enable=true")?;
+        ensure!(ovs.vswitchd.stderr().contains(OVS_TSO_LOG), "no TSO in ovs-vswitchd: {}", ovs.vswitchd.stderr());
         for (host, tap) in [(&self.h1, "tap1"), (&self.h2, "tap2")] {
+            ovs.add_tap(tap, "")?;
             self.switch_namespace.ip(&format!("link set {tap} netns {}", host.name()))?;
             host.ip(&format!("link set {tap} name eth0"))?;
         }

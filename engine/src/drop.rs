@@ -35,11 +35,13 @@ drop_reasons! {
     Reserved = "reserved", "sent to a link-local group (01:80:c2:00:00:0x) that a bridge never forwards";
     SamePort = "same_port", "the destination was learned on the port the frame came from";
     Isolated = "isolated", "both ports are isolated from each other";
+    VlanFiltered = "vlan_filtered", "the port does not carry the frame's VLAN, or admits no such frame: a tag on an access port, none on a trunk";
+    VlanInvalid = "vlan_invalid", "the VLAN tag is cut short, or names the reserved VLAN 4095";
     MacFlapping = "mac_flapping", "the source MAC jumps between ports faster than a host can move: a loop outside, or an address used twice";
     StormBroadcast = "storm_broadcast", "above the port's cap on broadcast frames";
     StormMulticast = "storm_multicast", "above the port's cap on multicast frames";
     StormUnknown = "storm_unknown", "above the port's cap on unicast frames to unknown destinations";
-    NoEgress = "no_egress", "the domain has no other port that is up";
+    NoEgress = "no_egress", "the domain has no other port that is up and carries the frame's VLAN";
     NoDomain = "no_domain", "the ingress port belongs to no bridge domain";
     TooBig = "too_big", "longer than the egress port's MTU allows, or than frame memory holds";
     PortDown = "port_down", "the egress port is down or gone";
@@ -50,6 +52,7 @@ drop_reasons! {
     TxError = "tx_error", "the egress port could not take the frame: the kernel refused it";
     OffloadUnfit = "offload_unfit", "the frame's checksum cannot be completed, or the super-frame not cut: its offload does not fit its headers";
     PoolEmpty = "pool_empty", "no free frame memory for a copy, a segment or a received frame";
+    NoHeadroom = "no_headroom", "no room in front of the frame for another header";
     Malformed = "malformed", "a header is truncated or contradicts itself";
     Denied = "denied", "refused by a stage that the embedding program added";
 }

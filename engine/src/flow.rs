@@ -2,15 +2,17 @@
 
 use crate::clock::Millis;
 use crate::drop::DropReason;
-use crate::program::Program;
+use crate::program::{Exit, Program};
 use crate::tables::Tables;
 use crate::tables::topology::DomainId;
+use crate::tables::vlan::{Class, Vlan};
 use crate::trace::Note;
 use crate::wire::Mac;
 use crate::wire::ethernet::HEADER_LEN;
+use crate::wire::vlan::{Tag, Tci, Tpid};
 use std::borrow::Cow;
 use std::fmt;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, transmute};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, transmute, transmute_mut};
 
 /// A port's number inside one switch.
 #[derive(
@@ -36,7 +38,7 @@ impl fmt::Display for PortId {
 /// The deepest header a stage reads. The parser goes no deeper than the deepest stage asks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Depth {
-    /// Ingress port, MAC addresses and EtherType.
+    /// Ingress port, outermost VLAN tag, MAC addresses and EtherType.
     #[default]
     L2,
     /// And IP addresses, protocol, type of service.
@@ -53,13 +55,15 @@ pub enum Depth {
 pub struct FlowKey {
     /// The ingress port.
     pub port: PortId,
-    /// VLAN inside the domain; 0 where a domain knows no VLANs.
-    pub vlan: u16,
-    /// VXLAN network identifier; 0 outside a tunnel.
-    pub vni: u32,
+    /// The outermost VLAN tag's content, as it came; 0 in a frame without tag.
+    pub vlan: Tci,
+    /// The outermost VLAN tag's kind.
+    pub tpid: Tpid,
+    /// VXLAN network identifier in network byte order; 0 outside a tunnel.
+    pub vni: [u8; 3],
     /// Source MAC.
     pub eth_src: Mac,
-    /// EtherType as it stands in the frame, in network byte order.
+    /// EtherType behind at most two VLAN tags, as it stands in the frame: in network byte order.
     pub ethertype: [u8; 2],
     /// Destination MAC.
     pub eth_dst: Mac,
@@ -77,8 +81,10 @@ pub struct FlowKey {
     pub l4_dst: u16,
     /// 1 when the packet is an IP fragment.
     pub fragment: u8,
-    /// Zero.
-    pub reserved: [u8; 3],
+    /// The kind of a second VLAN tag, behind the outermost. Read from [`Depth::L3`] on, since layer 2 switches by one tag.
+    pub inner_tpid: Tpid,
+    /// The second VLAN tag's content.
+    pub inner_vlan: Tci,
 }
 
 const _: () = assert!(size_of::<FlowKey>() == 64, "one cache line");
@@ -96,10 +102,17 @@ impl FlowKey {
         transmute!(words)
     }
 
-    /// A key of layer 2 only.
+    /// Writes the words of layer 2; the others stay.
     #[inline(always)]
-    pub(crate) fn from_layer2([a, b, c]: [u64; 3]) -> FlowKey {
-        FlowKey::from_words([a, b, c, 0, 0, 0, 0, 0])
+    pub(crate) fn set_layer2(&mut self, [a, b, c]: [u64; 3]) {
+        let words: &mut [u64; 8] = transmute_mut!(self);
+        (words[0], words[1], words[2]) = (a, b, c);
+    }
+
+    /// The outermost VLAN tag.
+    #[inline]
+    pub fn tag(&self) -> Option<Tag> {
+        (self.tpid != Tpid::NONE).then(|| Tag::new(self.tpid, self.vlan))
     }
 
     /// The EtherType as a number.
@@ -110,7 +123,9 @@ impl FlowKey {
 
 impl fmt::Debug for FlowKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "port {} {} > {} type {:#06x}", self.port, self.eth_src, self.eth_dst, self.ethertype())
+        write!(f, "port {} {} > {}", self.port, self.eth_src, self.eth_dst)?;
+        self.tag().map_or(Ok(()), |tag| write!(f, " vlan {tag}"))?;
+        write!(f, " type {:#06x}", self.ethertype())
     }
 }
 
@@ -135,6 +150,8 @@ pub struct Flow<'a> {
     cacheable: bool,
     edited: bool,
     domain: Option<DomainId>,
+    /// What the VLAN stage made of it.
+    pub(crate) class: Class,
     /// Only ports that are not isolated may receive it.
     pub promiscuous_only: bool,
     /// What this worker knows.
@@ -154,14 +171,21 @@ impl<'a> Flow<'a> {
         egress.clear();
         answer.clear();
         let domain = tables.topology.domain_of(key.port);
-        let (before, after, cacheable, edited, promiscuous_only) = (key, *key, true, false, false);
-        Flow { before, after, frame, egress, answer, cacheable, edited, domain, promiscuous_only, tables, now }
+        let (before, after, class) = (key, *key, Class::TRANSPARENT);
+        let (cacheable, edited, promiscuous_only) = (true, false, false);
+        Flow { before, after, frame, egress, answer, cacheable, edited, domain, class, promiscuous_only, tables, now }
     }
 
     /// The domain of the ingress port.
     #[inline]
     pub fn domain(&self) -> Option<DomainId> {
         self.domain
+    }
+
+    /// The VLAN it is switched in; [`Vlan::NONE`] in a domain without VLANs.
+    #[inline]
+    pub fn vlan(&self) -> Vlan {
+        self.class.vlan
     }
 
     /// The header fields as the frame came.
@@ -192,7 +216,7 @@ impl<'a> Flow<'a> {
         self.after.eth_dst = mac;
     }
 
-    /// Adds an egress port.
+    /// Adds an egress port. It gets the frame if it carries its VLAN, with the tag that it wants there.
     pub fn send_to(&mut self, port: PortId) {
         self.egress.push(port);
     }
@@ -252,8 +276,16 @@ impl<'a> Flow<'a> {
     /// Turns what the stages decided into a program; whether it may be cached.
     pub(crate) fn compile(&self, program: &mut Program) -> bool {
         let after = if self.edited { &self.after } else { self.before };
-        program.diff(self.before, after, self.egress);
+        let exits = self.egress.iter().filter_map(|&port| self.exit(port));
+        program.diff(self.before, after, self.class.carried, exits);
         self.cacheable
+    }
+
+    /// How the frame leaves by a port, if that carries its VLAN.
+    #[inline]
+    fn exit(&self, port: PortId) -> Option<Exit> {
+        let tagging = &self.tables.topology.port(port)?.vlan;
+        tagging.carries(self.class.vlan).then(|| Exit { port, tag: tagging.leaving(&self.class) })
     }
 
     /// Makes the program a drop; whether it may be cached.

@@ -4,7 +4,7 @@ use crate::clock::Millis;
 use crate::drop::DropReason;
 use crate::flow::{Depth, Flow, FlowKey, PortId, Verdict};
 use crate::program::Program;
-use crate::stages::{Forward, Isolate, Learn, Stage};
+use crate::stages::{Forward, Isolate, Learn, Stage, Vlan};
 use crate::tables::Tables;
 use crate::trace::{Recorder, Step};
 
@@ -29,9 +29,9 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Learn, isolate, `extra` in order, forward.
+    /// VLAN, learn, isolate, `extra` in order, forward.
     pub fn new(extra: Vec<Box<dyn Stage>>) -> Pipeline {
-        let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(Learn), Box::new(Isolate)];
+        let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(Vlan), Box::new(Learn), Box::new(Isolate)];
         stages.extend(extra);
         stages.push(Box::new(Forward::default()));
         let depth = stages.iter().map(|stage| stage.depth()).max().unwrap_or_default();

@@ -149,10 +149,9 @@ impl Recorder {
 /// The fields that differ. One without a setter on [`Flow`] cannot; it is named here so that whoever adds the setter
 /// must come by.
 fn edits(before: &FlowKey, after: &FlowKey) -> Vec<Edit> {
-    let FlowKey { eth_src, eth_dst, port: _, vlan: _, vni: _, ethertype: _, .. } = *after;
-    let FlowKey {
-        ip_proto: _, ip_tos: _, ip_src: _, ip_dst: _, l4_src: _, l4_dst: _, fragment: _, reserved: _, ..
-    } = *after;
+    let FlowKey { eth_src, eth_dst, port: _, vlan: _, tpid: _, vni: _, ethertype: _, .. } = *after;
+    let FlowKey { inner_vlan: _, inner_tpid: _, ip_proto: _, ip_tos: _, ip_src: _, ip_dst: _, .. } = *after;
+    let FlowKey { l4_src: _, l4_dst: _, fragment: _, .. } = *after;
     let macs = [("eth_src", before.eth_src, eth_src), ("eth_dst", before.eth_dst, eth_dst)];
     let changed = macs.into_iter().filter(|(_, before, after)| before != after);
     changed.map(|(field, before, after)| Edit { field, before: before.to_string(), after: after.to_string() }).collect()

@@ -5,7 +5,7 @@
 //! passes. The clock's own cost is measured and taken off.
 //!
 //! `cargo bench --bench memory`; `-- --quick` for a fast look, `-- --json FILE` for the numbers, `-- --profile hit`
-//! (`captured`, `mesh`, `new`) for one case alone.
+//! (`captured`, `mesh`, `new`, `vlan-none`, `vlan-same`, `vlan-push`, `vlan-pop`) for one case alone.
 
 use crossdock_engine::capture::{Scope, Source, ring};
 use crossdock_engine::clock::{Millis, ticks};
@@ -14,7 +14,10 @@ use crossdock_engine::frame::{Arena, Batch, Frame, Pool};
 use crossdock_engine::ports::{Caps, Io, Queue};
 use crossdock_engine::stats::PortCounters;
 use crossdock_engine::tables::topology::{Domain, DomainId, PortView, Topology};
+use crossdock_engine::tables::vlan::Tagging;
 use crossdock_engine::wire::Mac;
+use crossdock_engine::wire::ethernet::VLAN_TAG_LEN;
+use crossdock_engine::wire::vlan::{Tag, Tci, Tpid, Vid};
 use crossdock_engine::worker::{Attachment, PhaseTicks, Worker, WorkerConfig};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::io;
@@ -67,7 +70,11 @@ struct Rig {
     worker: Worker,
     pool: Pool,
     shelves: [Shelf; 2],
+    /// The tag of the frames that come by each port.
+    tags: [Option<Tag>; 2],
     batch: usize,
+    /// Frames of a round: a batch for each port that sends.
+    round: usize,
     now: u32,
     /// Reads a capture, where one is under way.
     source: Option<Source>,
@@ -75,13 +82,18 @@ struct Rig {
 
 impl Rig {
     fn new(batch: usize, macs: usize) -> io::Result<Rig> {
+        Rig::with([Tagging::Transparent, Tagging::Transparent], batch, macs)
+    }
+
+    fn with(ports: [Tagging; 2], batch: usize, macs: usize) -> io::Result<Rig> {
         let arena = Arena::new(4096, 32)?;
         let config = WorkerConfig { batch, flows: macs.max(1024), ..WorkerConfig::default() };
         let mut worker = Worker::new(config, &arena, Vec::new())?;
-        let view = Some(PortView { domain: Some(DomainId(0)), ..PortView::default() });
+        let tags = ports.each_ref().map(|tagging| matches!(tagging, Tagging::Trunk { .. }).then_some(TAG));
+        let view = |vlan| Some(PortView { domain: Some(DomainId(0)), vlan, ..PortView::default() });
         let members = vec![PortId(0), PortId(1)];
         let domain = Domain { fdb_max: (2 * macs).max(1024), members, ..Domain::new("lan") };
-        worker.tables().publish(Arc::new(Topology { ports: vec![view.clone(), view], domains: vec![Some(domain)] }))?;
+        worker.tables().publish(Arc::new(Topology { ports: ports.map(view).into(), domains: vec![Some(domain)] }))?;
         let shelves = [Shelf::default(), Shelf::default()];
         for (i, shelf) in shelves.iter().enumerate() {
             let room = || Vec::with_capacity(4096);
@@ -99,17 +111,21 @@ impl Rig {
                 caps: Caps { mtu: 1500, ..Caps::default() },
             });
         }
-        Ok(Rig { worker, pool: arena.pool(4096, 0), shelves, batch, now: 1, source: None })
+        let round = 2 * batch;
+        Ok(Rig { worker, pool: arena.pool(4096, 0), shelves, tags, batch, round, now: 1, source: None })
     }
 
     /// Puts frames of these addresses at the ports, in order of receipt.
     fn load(&mut self, frames: &[(usize, Mac, Mac)]) {
         for &(port, source, destination) in frames {
-            let Some(mut frame) = self.pool.alloc(FRAME) else { continue };
-            let filled = frame.fill(&[0; FRAME]);
+            let Some(mut frame) = self.pool.alloc(FRAME + VLAN_TAG_LEN) else { continue };
+            let tag = self.tags[port].map(Tag::to_bytes);
+            let tag = tag.as_ref().map_or(&[][..], |bytes| bytes);
+            let filled = frame.fill(&[0; FRAME + VLAN_TAG_LEN][..FRAME + tag.len()]);
             frame[..6].copy_from_slice(&destination.0);
             frame[6..12].copy_from_slice(&source.0);
-            frame[12] = 8;
+            frame[12..12 + tag.len()].copy_from_slice(tag);
+            frame[12 + tag.len()] = 8;
             assert!(filled);
             self.shelves[port].with(|(rx, _)| rx.push(frame));
         }
@@ -150,7 +166,7 @@ impl Rig {
     /// Sends the frames through, one batch a port at a time; ticks for all of them.
     fn pass(&mut self, frames: &[(usize, Mac, Mac)], clock: u64, mut phases: Option<&mut PhaseTicks>) -> u64 {
         let mut spent = 0;
-        for round in frames.chunks(2 * self.batch) {
+        for round in frames.chunks(self.round) {
             self.load(round);
             let begin = ticks();
             let n = match phases.as_deref_mut() {
@@ -228,6 +244,28 @@ fn teach(rig: &mut Rig, macs: usize) {
     }
 }
 
+/// The tag of a trunk's frames.
+const TAG: Tag = Tag::new(Tpid::CUSTOMER, Tci(1));
+
+/// A port of VLAN 1 without tags, and one with tags.
+fn access() -> Tagging {
+    Tagging::Access { vid: Vid::DEFAULT, admit_tagged: false }
+}
+
+fn trunk() -> Tagging {
+    Tagging::Trunk { vids: [Vid::DEFAULT].into_iter().collect(), native: None }
+}
+
+/// What happens to a frame's tag on the way, by name, and the ports it goes between.
+fn vlan_cases() -> [(&'static str, [Tagging; 2]); 4] {
+    [
+        ("none", [Tagging::Transparent, Tagging::Transparent]),
+        ("same", [trunk(), trunk()]),
+        ("push", [access(), trunk()]),
+        ("pop", [trunk(), access()]),
+    ]
+}
+
 /// The median; with `--best` the least, for a look while the machine is busy with something else.
 fn typical(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
@@ -300,6 +338,18 @@ impl Bench {
         Ok(typical((0..self.passes).map(pass).collect()))
     }
 
+    /// Median ticks per frame of established traffic from the first port to the second.
+    fn one_way(&mut self, ports: [Tagging; 2], macs: usize, batch: usize) -> io::Result<f64> {
+        let mut rig = Rig::with(ports, batch, macs)?;
+        teach(&mut rig, macs);
+        rig.round = batch;
+        let mut random = Random(0x9e37_79b9_7f4a_7c15);
+        let frames = traffic(Pattern::Pairs, macs, self.frames, self.frames - self.frames % batch, &mut random);
+        rig.pass(&frames, self.clock, None);
+        let pass = |_| rig.pass(&frames, self.clock, None) as f64 / frames.len() as f64;
+        Ok(typical((0..self.passes).map(pass).collect()))
+    }
+
     /// Ticks per frame and phase of established traffic.
     fn phases(&mut self, macs: usize, batch: usize) -> io::Result<[f64; 5]> {
         let mut rig = Rig::new(batch, macs)?;
@@ -359,6 +409,7 @@ pub fn main() -> io::Result<()> {
     }
     hits(&mut bench)?;
     batches(&mut bench)?;
+    vlans(&mut bench)?;
     misses(&mut bench)?;
     captures(&mut bench)?;
     phase_table(&mut bench)?;
@@ -369,10 +420,12 @@ pub fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// One long run of a single case, for a profiler: `hit`, `captured`, `mesh` or `new`.
+/// One long run of a single case, for a profiler.
 fn profile(bench: &mut Bench, what: &str) -> io::Result<()> {
     bench.passes *= 20;
+    let vlan = vlan_cases().into_iter().find(|(name, _)| what.strip_prefix("vlan-") == Some(name));
     let ticks = match what {
+        _ if let Some((_, ports)) = vlan => bench.one_way(ports, 64, 64)?,
         "new" => bench.new_macs(64)?,
         "captured" => bench.captured(64, 64)?,
         "mesh" => bench.hit(Pattern::Mesh, 1 << 12, 64)?,
@@ -405,6 +458,17 @@ fn batches(bench: &mut Bench) -> io::Result<()> {
     for batch in [1, 4, 16, 64, 256] {
         let ticks = bench.hit(Pattern::Pairs, 64, batch)?;
         print!(" {:.1} |", bench.cell(format!("hit_batch_{batch}"), ticks));
+    }
+    println!("\n");
+    Ok(())
+}
+
+fn vlans(bench: &mut Bench) -> io::Result<()> {
+    println!("| VLAN tag | none | same | push | pop |\n|---|---|---|---|---|");
+    print!("| L2 hit, one way, 64 addresses, batch 64 |");
+    for (name, ports) in vlan_cases() {
+        let ticks = bench.one_way(ports, 64, 64)?;
+        print!(" {:.1} |", bench.cell(format!("vlan_{name}"), ticks));
     }
     println!("\n");
     Ok(())

@@ -14,7 +14,6 @@ mod run;
 mod show;
 mod trace;
 
-use std::path::Path;
 mod stop;
 mod top;
 

@@ -45,6 +45,7 @@ pub fn ports(ports: Vec<PortInfo>) -> Table {
         "NAME",
         "STATE",
         "DOMAIN",
+        "VLAN",
         "IFNAME",
         "NETNS",
         "MTU",
@@ -59,8 +60,9 @@ pub fn ports(ports: Vec<PortInfo>) -> Table {
         let numbers = [port.rx_frames, port.rx_bytes, port.tx_frames, port.tx_bytes, port.drops.values().sum()];
         let state = if port.up { "up" } else { "down" };
         let netns = port.netns.unwrap_or_default();
-        let mtu = port.mtu.to_string();
-        let words = [port.name, state.into(), port.domain, port.ifname, netns, mtu, port.mac.unwrap_or_default()];
+        let vlan = port.vlan.map(|keys| keys.to_string()).unwrap_or_default();
+        let (mtu, mac) = (port.mtu.to_string(), port.mac.unwrap_or_default());
+        let words = [port.name, state.into(), port.domain, vlan, port.ifname, netns, mtu, mac];
         table.row(words.into_iter().chain(numbers.map(|n| n.to_string())));
     }
     table

@@ -129,6 +129,11 @@ impl<'a> Fields<'a> {
         self.key_problem(key, self.line(key), invalid);
     }
 
+    /// Reports something that is wrong with the table as a whole.
+    pub fn lack(&mut self, invalid: Invalid) {
+        self.problem(self.line(""), invalid);
+    }
+
     /// Hands over what was found, unknown keys included, and tells where the keys stand.
     pub fn finish(mut self, report: &mut Report) -> Keys {
         for entry in self.entries.iter().filter(|entry| !self.keys.contains_key(entry.key.as_str())) {

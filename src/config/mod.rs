@@ -13,6 +13,7 @@ mod kind;
 mod node;
 mod schema;
 mod value;
+mod vlan;
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ pub use file::{LoadError, load};
 pub use kind::{Files, Pace, PortKind};
 pub use schema::{AGEING_S, FDB_MAX, MTU, QUEUES};
 pub use value::{Destination, Invalid, Prefix, Route, Storm, station};
+pub use vlan::{VidRange, Vlan, VlanKeys, keys_of_flag};
 
 /// Where the control socket is unless a configuration or a flag says otherwise.
 pub const DEFAULT_CONTROL: &str = "/run/crossdock/control.sock";
@@ -171,6 +173,9 @@ pub struct PortConfig {
     /// What befalls its frames on purpose.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,
+    /// How it takes part in VLANs; `None`: as the other ports of its domain let it, see `Topology::settle` of the engine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<Vlan>,
 }
 
 impl PortConfig {
@@ -191,6 +196,7 @@ impl PortConfig {
             storm: Storm::default(),
             files: Files::default(),
             fault: None,
+            vlan: None,
             name,
         }
     }

@@ -9,6 +9,7 @@ use super::fields::{Fields, Keys, boolean, integer, parsed, text};
 use super::kind::{self, Files, PortKind};
 use super::node::Value;
 use super::value::{Invalid, Prefix, Route, Storm, gateway, station};
+use super::vlan::vlan;
 use super::{DomainConfig, EngineConfig, Poll, PortConfig, Report};
 
 /// IP MTU of a port, in bytes: IPv4's least, and the most whose frame fits a super-frame.
@@ -118,7 +119,7 @@ pub(super) fn port(mut fields: Fields<'_>, report: &mut Report) -> Located<PortC
     if kind.is_some() || !fields.has("kind") {
         kind::reject_senseless(port.kind, &mut fields);
     }
-    fields.later(&["vlan"]);
+    port.vlan = fields.table("vlan").and_then(|keys| vlan(keys, report));
     Located { value: port, keys: fields.finish(report) }
 }
 

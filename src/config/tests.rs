@@ -39,6 +39,7 @@ domain = "lan"
 queues = 1
 isolated = true
 storm = { broadcast = 1000 }
+vlan = { trunk = [10, "20-29"], native = 10 } # h1
 
 [[port.routes]]
 to = "default"
@@ -84,10 +85,12 @@ const FAULTS: &[Fault] = &[
     ("queues = 1", &["queues = 17"], 0, "17 is out of range"),
     ("isolated = true", &["isolated = 1"], 0, "an integer"),
     ("storm = { broadcast = 1000 }", &["storm = { brodcast = 1000 }"], 0, "unknown key \"brodcast\""),
+    ("vlan = { trunk = [10, \"20-29\"], native = 10 } # h1", &["vlan = { trunk = [10], acces = 1 }"], 0, "unknown key"),
     ("to = \"default\"", &["to = \"10.1.0.1/16\""], 0, "host bits set"),
     ("via = \"10.0.0.254\"", &["via = \"10.0.0\""], 0, "not an IP address"),
     ("name = \"h2\"", &["name = \"h1\""], 0, "port \"h1\" exists twice"),
-    ("netns = \"two\"", &["netns = \"two\"", "vlan = { access = 10 }"], 1, "not in this version"),
+    ("netns = \"two\"", &["netns = \"two\"", "vlan = { access = 4095 }"], 1, "4095 is out of range"),
+    ("netns = \"three\"", &["netns = \"three\"", "vlan = {}"], 1, "vlan does not say how the port takes part"),
     ("mtu = 9000", &["mtu = 9000", "mtus = 9"], 1, "unknown key \"mtus\""),
     ("domain = \"lan\" # h2", &["domain = \"wan\""], 0, "there is no domain \"wan\""),
     ("name = \"h3\"", &["nam = \"h3\""], 0, "unknown key \"nam\""),

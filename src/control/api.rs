@@ -28,6 +28,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::VlanKeys;
+
 /// The running program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
@@ -122,6 +124,8 @@ pub struct PortInfo {
     pub netns: Option<String>,
     /// The bridge domain it belongs to.
     pub domain: String,
+    /// How it takes part in the VLANs of its domain, in the configuration's keys; `None`: the domain has none.
+    pub vlan: Option<VlanKeys>,
     /// Whether frames can pass.
     pub up: bool,
     /// IP MTU in bytes.
@@ -183,7 +187,7 @@ pub struct DomainInfo {
 pub struct FdbInfo {
     /// The domain it was learned in.
     pub domain: String,
-    /// The VLAN it was learned in; `None`: untagged.
+    /// The VLAN it was learned in; `None`: the domain has none.
     pub vlan: Option<u16>,
     /// The address.
     pub mac: String,

@@ -241,6 +241,7 @@ fn membership(port: &PortConfig) -> Membership {
         domain: port.domain.clone(),
         isolated: port.isolated,
         storm: StormCaps { broadcast: storm.broadcast, multicast: storm.multicast, unknown: storm.unknown },
+        vlan: port.vlan.clone().map(|vlan| vlan.0).unwrap_or_default(),
     }
 }
 

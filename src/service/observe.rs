@@ -66,12 +66,22 @@ mod tests {
     use super::*;
     use crossdock_engine::ports::Caps;
     use crossdock_engine::stats::PortCounters;
+    use crossdock_engine::tables::vlan::Tagging;
 
     fn port(name: &str, up: bool, flapping: u64) -> PortStatus {
         let counters = PortCounters::default();
         counters.drops[DropReason::MacFlapping.index()].add(flapping);
         let (name, domain) = (name.to_owned(), Some("lan".to_owned()));
-        PortStatus { name, kind: "tap", domain, isolated: false, up, caps: Caps::default(), counters }
+        PortStatus {
+            name,
+            kind: "tap",
+            domain,
+            isolated: false,
+            vlan: Tagging::default(),
+            up,
+            caps: Caps::default(),
+            counters,
+        }
     }
 
     #[test]

@@ -6,8 +6,10 @@ use crossdock_engine::drop::DropReason;
 use crossdock_engine::flow::FlowKey;
 use crossdock_engine::program::Action;
 use crossdock_engine::switch::{DomainStatus, FdbStatus, FlowStatus, PortStatus, WorkerStatus};
+use crossdock_engine::tables::vlan::Tagging;
 
 use super::{Entry, Refusal, Service};
+use crate::config::VlanKeys;
 use crate::control::api::{DomainInfo, DropInfo, Drops, FdbInfo, FlowInfo, OffloadInfo, PortInfo, WorkerInfo};
 
 impl Service {
@@ -30,13 +32,13 @@ impl Service {
         Ok(self.switch.domains().into_iter().map(|status| domain(entries(&status.name), status)).collect())
     }
 
-    /// All learned addresses, by domain and address.
+    /// All learned addresses, by domain, VLAN and address.
     ///
     /// # Errors
     /// The switch has stopped.
     pub fn fdb(&self) -> Result<Vec<FdbInfo>, Refusal> {
         let mut entries = self.switch.fdb()?;
-        entries.sort_by(|a, b| (&a.domain, a.mac).cmp(&(&b.domain, b.mac)));
+        entries.sort_by(|a, b| (&a.domain, a.vlan, a.mac).cmp(&(&b.domain, b.vlan, b.mac)));
         Ok(entries.into_iter().map(fdb_entry).collect())
     }
 
@@ -97,6 +99,7 @@ fn port(entry: &Entry, status: PortStatus) -> PortInfo {
         netns: netns.or_else(|| entry.config.netns.clone()),
         kind: status.kind.into(),
         domain: status.domain.unwrap_or_default(),
+        vlan: (status.vlan != Tagging::Transparent).then(|| VlanKeys::of(&status.vlan)),
         up: status.up,
         mtu: status.caps.mtu,
         mac: status.caps.mac.map(|mac| mac.to_string()),
@@ -136,7 +139,7 @@ fn domain(fdb_entries: u64, status: DomainStatus) -> DomainInfo {
 fn fdb_entry(status: FdbStatus) -> FdbInfo {
     FdbInfo {
         domain: status.domain,
-        vlan: None,
+        vlan: status.vlan,
         mac: status.mac.to_string(),
         port: status.port,
         age_s: status.age.as_secs(),
@@ -147,11 +150,12 @@ fn fdb_entry(status: FdbStatus) -> FdbInfo {
 /// The fields that a learning switch reads; the others are zero in every key.
 pub(super) fn key(key: &FlowKey) -> BTreeMap<String, String> {
     let fields = [
-        ("eth_src", key.eth_src.to_string()),
-        ("eth_dst", key.eth_dst.to_string()),
-        ("eth_type", format!("{:#06x}", key.ethertype())),
+        ("eth_src", Some(key.eth_src.to_string())),
+        ("eth_dst", Some(key.eth_dst.to_string())),
+        ("eth_type", Some(format!("{:#06x}", key.ethertype()))),
+        ("vlan", key.tag().map(|tag| tag.to_string())),
     ];
-    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
 fn worker(status: WorkerStatus) -> WorkerInfo {

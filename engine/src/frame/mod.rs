@@ -223,6 +223,14 @@ impl Frame {
         fits
     }
 
+    /// The same frame, its fields apart. A handle that was edited in memory and is then moved whole makes the move wait
+    /// for the edits to reach the cache; this one stays in registers until it is put somewhere.
+    #[inline(always)]
+    pub(crate) fn in_registers(self) -> Frame {
+        let Frame { data, len, headroom, offload, class } = self;
+        Frame { data, len, headroom, offload, class }
+    }
+
     #[inline]
     fn into_chunk(self) -> Chunk {
         // SAFETY: `headroom` is the distance from the chunk's start.

@@ -32,7 +32,8 @@ use std::time::Instant;
 /// what the port cannot ([`crate::offload`]) and joins what comes from a port without `tso` on its way to one with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caps {
-    /// Largest IP packet, in bytes: a frame may be 18 longer, Ethernet header and one VLAN tag, as in a Linux bridge.
+    /// Largest IP packet, in bytes: a frame may be 18 longer, Ethernet header and one VLAN tag, as in a Linux bridge; 22 with
+    /// two tags.
     pub mtu: u16,
     /// The MAC of the interface at the other end, where it is known.
     pub mac: Option<Mac>,

@@ -38,7 +38,7 @@ fn known_port(flow: &Flow<'_>, destination: Mac) -> Option<PortId> {
     if destination.is_group() {
         return None;
     }
-    flow.tables.lookup(flow.domain()?, destination)
+    flow.tables.lookup(flow.domain()?, (flow.vlan(), destination))
 }
 
 fn to_port(flow: &mut Flow<'_>, port: PortId) -> Verdict {

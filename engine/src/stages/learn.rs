@@ -18,7 +18,7 @@ impl Stage for Learn {
     }
 
     fn apply(&mut self, flow: &mut Flow<'_>) -> Verdict {
-        let (source, port) = (flow.key().eth_src, flow.key().port);
+        let (source, port, vlan) = (flow.key().eth_src, flow.key().port, flow.vlan());
         if !source.is_station() {
             return Verdict::Drop(DropReason::SourceInvalid);
         }
@@ -26,7 +26,7 @@ impl Stage for Learn {
         if flow.tables.topology.domain(domain).is_some_and(|domain| domain.mac == Some(source)) {
             return Verdict::Drop(DropReason::SourceOwn);
         }
-        let learned = flow.tables.learn(domain, source, port, flow.now);
+        let learned = flow.tables.learn(domain, (vlan, source), port, flow.now);
         flow.explain(why(learned));
         match learned {
             Learned::Refused => {

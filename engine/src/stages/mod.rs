@@ -3,10 +3,12 @@
 mod forward;
 mod isolate;
 mod learn;
+mod vlan;
 
 pub use forward::Forward;
 pub use isolate::Isolate;
 pub use learn::Learn;
+pub use vlan::Vlan;
 
 use crate::flow::{Depth, Flow, Verdict};
 

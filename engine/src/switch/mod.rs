@@ -18,6 +18,7 @@ use crate::stages::Stage;
 use crate::tables::fdb::Fdb;
 use crate::tables::storm::StormCaps;
 use crate::tables::topology::{Domain, DomainId, PortView};
+use crate::tables::vlan::Tagging;
 use crate::worker::{Attachment, Command, Event, Polling, WorkerConfig};
 use crossbeam::channel::Receiver;
 use registry::{Registered, Registry};
@@ -64,6 +65,8 @@ pub struct Membership {
     pub isolated: bool,
     /// Caps on what it may flood.
     pub storm: StormCaps,
+    /// How it takes part in VLANs. A transparent port is one of VLAN 1, untagged, while another port of its domain has VLANs.
+    pub vlan: Tagging,
 }
 
 impl Membership {
@@ -284,5 +287,6 @@ fn deal(queues: Vec<Box<dyn Queue>>, first: usize, workers: usize) -> Vec<Vec<Bo
 
 /// What the pipeline must know of a member of `domain`.
 fn view(domain: DomainId, membership: &Membership) -> PortView {
-    PortView { domain: Some(domain), isolated: membership.isolated, storm: membership.storm }
+    let Membership { isolated, storm, ref vlan, .. } = *membership;
+    PortView { domain: Some(domain), isolated, storm, vlan: vlan.clone() }
 }

@@ -135,7 +135,9 @@ impl Registry {
             }
         }
         let ports = self.ports.iter().map(|port| port.as_ref().map(|p| p.view.clone())).collect();
-        Arc::new(Topology { ports, domains })
+        let mut topology = Topology { ports, domains };
+        topology.settle();
+        Arc::new(topology)
     }
 }
 

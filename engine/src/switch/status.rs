@@ -12,8 +12,10 @@ use crate::stats::PortCounters;
 use crate::table::FlowEntry;
 use crate::tables::fdb::FdbEntry;
 use crate::tables::topology::DomainId;
+use crate::tables::vlan::Tagging;
 use crate::trace::{Hypothesis, Trace};
 use crate::wire::Mac;
+use crate::wire::vlan::Vid;
 use crate::wire::vnet::MAX_FRAME;
 use crate::worker::Command;
 use std::collections::BTreeMap;
@@ -31,6 +33,8 @@ pub struct PortStatus {
     pub domain: Option<String>,
     /// Isolated from other isolated ports.
     pub isolated: bool,
+    /// How it takes part in the VLANs of its domain now.
+    pub vlan: Tagging,
     /// Whether frames can pass.
     pub up: bool,
     /// What it can carry.
@@ -59,6 +63,8 @@ pub struct DomainStatus {
 pub struct FdbStatus {
     /// The domain's name.
     pub domain: String,
+    /// The VLAN's number; `None` where the domain knows of none.
+    pub vlan: Option<u16>,
     /// The address.
     pub mac: Mac,
     /// The port's name.
@@ -144,11 +150,13 @@ impl Switch {
     pub fn ports(&self) -> Vec<PortStatus> {
         let registry = self.registry();
         let domain = |id| registry.domain(id).map(|d| d.name.clone());
-        let status = registry.ports().map(|(_, port)| PortStatus {
+        let topology = registry.topology();
+        let status = registry.ports().map(|(id, port)| PortStatus {
             name: port.name.clone(),
             kind: port.kind,
             domain: port.view.domain.and_then(domain),
             isolated: port.view.isolated,
+            vlan: topology.port(id).map(|view| view.vlan.clone()).unwrap_or_default(),
             up: port.up.load(Relaxed),
             caps: port.caps.clone(),
             counters: port.total(),
@@ -191,6 +199,7 @@ impl Switch {
         for (id, domain) in registry.domains() {
             let status = |(entry, age): (FdbEntry, u32)| FdbStatus {
                 domain: domain.name.clone(),
+                vlan: entry.vlan.vid().map(Vid::number),
                 mac: entry.mac,
                 port: registry.port(entry.port).map_or_else(|| "-".into(), |p| p.name.clone()),
                 age: Duration::from_millis(age.into()),
@@ -213,8 +222,8 @@ impl Switch {
                 cursor = page.next;
             }
         }
-        all.sort_by_key(|&(entry, age)| (entry.mac.0, age));
-        all.dedup_by_key(|(entry, _)| entry.mac);
+        all.sort_by_key(|&(entry, age)| (entry.vlan, entry.mac, age));
+        all.dedup_by_key(|(entry, _)| (entry.vlan, entry.mac));
         Ok(all)
     }
 

@@ -1,8 +1,9 @@
-//! The forwarding database of one bridge domain: which port a MAC was last seen on.
+//! The forwarding database of one bridge domain: which port a MAC was last seen on, each VLAN by itself (independent
+//! learning, 802.1Q, section 8.8).
 //!
 //! # Theory of operation
 //!
-//! An index from MAC to a slot, and slots in a slab, both as large as the table may become, so that learning never
+//! An index from VLAN and MAC to a slot, and slots in a slab, both as large as the table may become, so that learning never
 //! allocates. The dynamic slots of each port form a list, oldest sighting first. Ageing looks at the heads of
 //! the lists only.
 //!
@@ -19,7 +20,9 @@ pub use foresee::Foreseen;
 use super::flap::{FlapGuard, Judgement};
 use super::gossip::Sighting;
 use super::index::Index;
+pub use super::station::Station;
 use super::topology::{Domain, DomainId};
+use super::vlan::Vlan;
 use crate::clock::Millis;
 use crate::flow::PortId;
 use crate::memory::Slab;
@@ -58,7 +61,8 @@ pub enum Learned {
 
 #[derive(Clone, Copy, FromZeros)]
 struct Slot {
-    mac: u64,
+    /// A [`Station`]; 0 in a free slot.
+    who: u64,
     prev: u32,
     next: u32,
     seen: Millis,
@@ -68,6 +72,13 @@ struct Slot {
     moves: u32,
     port: PortId,
     fixed: bool,
+}
+
+impl Slot {
+    fn show(&self) -> FdbEntry {
+        let who = Station(self.who);
+        FdbEntry { vlan: who.vlan(), mac: who.mac(), port: self.port, seen: self.seen, fixed: self.fixed }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -82,6 +93,8 @@ const EMPTY: List = List { head: NIL, tail: NIL, len: 0 };
 /// One entry, as shown to people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FdbEntry {
+    /// The VLAN.
+    pub vlan: Vlan,
     /// The address.
     pub mac: Mac,
     /// Where it was last seen.
@@ -143,21 +156,21 @@ impl Fdb {
 
     /// Hints that an address is looked up or learned soon.
     #[inline]
-    pub fn prefetch(&self, mac: Mac) {
-        self.index.prefetch(self.hasher.hash_one(mac.to_u64()));
+    pub fn prefetch(&self, who: impl Into<Station>) {
+        self.index.prefetch(self.hasher.hash_one(who.into().0));
     }
 
     /// The port of an address.
     #[inline]
-    pub fn lookup(&self, mac: Mac) -> Option<PortId> {
-        let key = mac.to_u64();
+    pub fn lookup(&self, who: impl Into<Station>) -> Option<PortId> {
+        let Station(key) = who.into();
         self.find(key, self.hasher.hash_one(key)).map(|slot| self.slots[slot as usize].port)
     }
 
-    /// Notes that `mac` was seen as a source on `port`.
+    /// Notes that `who` was seen as a source on `port`.
     #[inline]
-    pub fn learn(&mut self, mac: Mac, port: PortId, now: Millis) -> Learned {
-        let key = mac.to_u64();
+    pub fn learn(&mut self, who: impl Into<Station>, port: PortId, now: Millis) -> Learned {
+        let Station(key) = who.into();
         let hash = self.hasher.hash_one(key);
         let Some(slot) = self.find(key, hash) else { return self.insert((key, hash), port, now, false) };
         if self.slots[slot as usize].port != port {
@@ -169,12 +182,12 @@ impl Fdb {
 
     /// Takes over what another worker saw, unless this one saw the address elsewhere after that: then this is the news.
     pub(super) fn hear(&mut self, told: Sighting) -> Result<Learned, Sighting> {
-        let key = told.mac.to_u64();
+        let Station(key) = told.who;
         let Some(slot) = self.find(key, self.hasher.hash_one(key)) else { return Ok(self.take_over(told)) };
         let known = &mut self.slots[slot as usize];
         if known.port == told.port {
             (known.told, known.moves) = (told.seen, known.moves.max(told.moves));
-            self.refresh(told.mac, told.port, told.seen);
+            self.refresh(told.who, told.port, told.seen);
             return Ok(Learned::Known);
         }
         let own = Sighting { port: known.port, seen: known.seen, moves: known.moves, ..told };
@@ -183,23 +196,23 @@ impl Fdb {
 
     /// Learns what another worker saw, as of then.
     fn take_over(&mut self, told: Sighting) -> Learned {
-        let learned = self.learn(told.mac, told.port, told.seen);
-        if let Some(slot) = self.find(told.mac.to_u64(), self.hasher.hash_one(told.mac.to_u64())) {
+        let learned = self.learn(told.who, told.port, told.seen);
+        if let Some(slot) = self.find(told.who.0, self.hasher.hash_one(told.who.0)) {
             self.slots[slot as usize].moves = told.moves;
         }
         learned
     }
 
     /// The entry of an address as another worker is to hear it.
-    pub(super) fn sighting(&self, domain: DomainId, mac: Mac) -> Option<Sighting> {
-        let key = mac.to_u64();
-        let entry = &self.slots[self.find(key, self.hasher.hash_one(key))? as usize];
-        Some(Sighting { domain, mac, port: entry.port, seen: entry.seen, moves: entry.moves })
+    pub(super) fn sighting(&self, domain: DomainId, who: Station) -> Option<Sighting> {
+        let entry = &self.slots[self.find(who.0, self.hasher.hash_one(who.0))? as usize];
+        Some(Sighting { domain, who, port: entry.port, seen: entry.seen, moves: entry.moves })
     }
 
     /// Sets an address to a port for good.
-    pub(super) fn set_fixed(&mut self, mac: Mac, port: PortId, now: Millis) -> Learned {
-        let (key, hash) = (mac.to_u64(), self.hasher.hash_one(mac.to_u64()));
+    pub(super) fn set_fixed(&mut self, who: impl Into<Station>, port: PortId, now: Millis) -> Learned {
+        let Station(key) = who.into();
+        let hash = self.hasher.hash_one(key);
         if let Some(slot) = self.find(key, hash) {
             self.remove(slot);
         }
@@ -208,8 +221,8 @@ impl Fdb {
 
     /// Carries a sighting over that the fast path stamped, if the address is still on that port; true when the other
     /// workers should hear of it.
-    pub fn refresh(&mut self, mac: Mac, port: PortId, seen: Millis) -> bool {
-        let key = mac.to_u64();
+    pub fn refresh(&mut self, who: impl Into<Station>, port: PortId, seen: Millis) -> bool {
+        let Station(key) = who.into();
         let Some(slot) = self.find(key, self.hasher.hash_one(key)) else { return false };
         let known = self.slots[slot as usize];
         if known.port != port || (seen.since(known.seen) as i32) <= 0 {
@@ -246,14 +259,13 @@ impl Fdb {
     pub fn page(&self, cursor: usize, limit: usize) -> (Vec<FdbEntry>, Option<usize>) {
         let end = self.used.min(cursor.saturating_add(limit));
         let page = self.slots.get(cursor..end).unwrap_or(&[]);
-        let used = page.iter().filter(|s| s.mac != 0);
-        let entries = used.map(|s| FdbEntry { mac: Mac::from_u64(s.mac), port: s.port, seen: s.seen, fixed: s.fixed });
+        let entries = page.iter().filter(|slot| slot.who != 0).map(Slot::show);
         (entries.collect(), (end < self.used).then_some(end))
     }
 
     #[inline]
     fn find(&self, key: u64, hash: u64) -> Option<u32> {
-        self.index.find(hash, |slot| self.slots[slot as usize].mac == key)
+        self.index.find(hash, |slot| self.slots[slot as usize].who == key)
     }
 
     fn insert(&mut self, (key, hash): (u64, u64), port: PortId, now: Millis, fixed: bool) -> Learned {
@@ -264,7 +276,7 @@ impl Fdb {
         let slot = self.free.pop().unwrap_or(self.used as u32);
         self.used = self.used.max(slot as usize + 1);
         self.slots[slot as usize] =
-            Slot { mac: key, prev: NIL, next: NIL, seen: now, told: now, moves: 0, port, fixed };
+            Slot { who: key, prev: NIL, next: NIL, seen: now, told: now, moves: 0, port, fixed };
         self.index.insert(hash, slot);
         self.len += 1;
         if !fixed {
@@ -276,11 +288,11 @@ impl Fdb {
     /// The address wants to be on another port.
     #[cold]
     fn relocate(&mut self, slot: u32, port: PortId, now: Millis) -> Learned {
-        let Slot { mac, port: from, fixed, .. } = self.slots[slot as usize];
+        let Slot { who, port: from, fixed, .. } = self.slots[slot as usize];
         if fixed {
             return Learned::Fixed;
         }
-        match self.flaps.judge(mac, (from, port), now) {
+        match self.flaps.judge(who, (from, port), now) {
             Judgement::Believe => self.rehome(slot, port, now, Learned::Moved),
             Judgement::Pin(home) => self.rehome(slot, home, now, Learned::Pinned),
             Judgement::Refuse => Learned::Refused,
@@ -311,14 +323,14 @@ impl Fdb {
     }
 
     fn remove(&mut self, slot: u32) {
-        let Slot { mac, fixed, .. } = self.slots[slot as usize];
-        let hash_of = |slot: u32| self.hasher.hash_one(self.slots[slot as usize].mac);
-        self.index.remove(self.hasher.hash_one(mac), slot, hash_of);
+        let Slot { who, fixed, .. } = self.slots[slot as usize];
+        let hash_of = |slot: u32| self.hasher.hash_one(self.slots[slot as usize].who);
+        self.index.remove(self.hasher.hash_one(who), slot, hash_of);
         self.len -= 1;
         if !fixed {
             self.unlink(slot);
         }
-        self.slots[slot as usize].mac = 0;
+        self.slots[slot as usize].who = 0;
         self.free.push(slot);
     }
 

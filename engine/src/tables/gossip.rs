@@ -3,18 +3,18 @@
 //! A sighting that cannot be told is not learned either: the next frame from that address tries again. So no worker ever
 //! knows a place of which the others are not going to hear.
 
+use super::fdb::Station;
 use super::topology::DomainId;
 use crate::clock::Millis;
 use crate::flow::PortId;
-use crate::wire::Mac;
 
 /// An address was seen on a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sighting {
     /// The domain.
     pub domain: DomainId,
-    /// The address.
-    pub mac: Mac,
+    /// The address, in its VLAN.
+    pub who: Station,
     /// Where.
     pub port: PortId,
     /// When.

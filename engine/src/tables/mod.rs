@@ -5,19 +5,21 @@ mod flap;
 pub mod gossip;
 mod index;
 mod rehearsal;
+mod station;
 pub mod storm;
 pub mod topology;
+pub mod vlan;
 
 use crate::clock::Millis;
 use crate::flow::{FlowKey, PortId};
 use crate::trace::Note;
-use crate::wire::Mac;
-use fdb::{Fdb, Learned};
+use fdb::{Fdb, Learned, Station};
 use gossip::{Gossip, Sighting};
 use rehearsal::Rehearsal;
 use std::io;
 use std::sync::Arc;
-use topology::{DomainId, Topology};
+use topology::{DomainId, PortView, Topology};
+use vlan::{Class, Vlan};
 
 /// A worker's tables, and the epoch that cached decisions rest on.
 pub struct Tables {
@@ -95,7 +97,8 @@ impl Tables {
     }
 
     /// Takes a new configuration: forwarding databases of new domains are made, unless [`Tables::prepare`] brought
-    /// them, and those of removed ones forgotten. A port that is in another domain than before is unknown in the old one.
+    /// them, and those of removed ones forgotten. A port that is in another domain than before, or whose VLANs change,
+    /// loses what was learned on it.
     ///
     /// # Errors
     /// When there is no memory for a forwarding database; that domain floods.
@@ -113,16 +116,17 @@ impl Tables {
         }
         self.up.resize(topology.ports.len(), true);
         let before = std::mem::replace(&mut self.topology, topology);
-        self.forget_moved(&before);
+        self.forget_changed(&before);
         self.invalidate();
         made
     }
 
-    /// Forgets what was learned on ports that have left their domain, or are no more: their numbers are used again.
-    fn forget_moved(&mut self, before: &Topology) {
+    /// Forgets what was learned on ports that have left their domain, whose VLANs changed, or that are no more: their
+    /// numbers are used again.
+    fn forget_changed(&mut self, before: &Topology) {
         for (port, view) in (0..=u16::MAX).map(PortId).zip(&before.ports) {
-            let domain = view.as_ref().and_then(|view| view.domain);
-            if domain.is_some() && domain != self.topology.domain_of(port) {
+            let place = |view: &PortView| (view.domain, view.vlan.clone());
+            if view.is_some() && view.as_ref().map(place) != self.topology.port(port).map(place) {
                 self.flush_port(port);
             }
         }
@@ -169,13 +173,14 @@ impl Tables {
         self.fdbs.get(domain.index())?.as_ref()
     }
 
-    /// The port of an address in a domain.
+    /// The port of a station in a domain.
     #[inline]
-    pub fn lookup(&self, domain: DomainId, mac: Mac) -> Option<PortId> {
-        if let Some(assumed) = self.rehearsal.as_ref().and_then(|rehearsal| rehearsal.lookup(domain, mac)) {
+    pub fn lookup(&self, domain: DomainId, who: impl Into<Station>) -> Option<PortId> {
+        let who = who.into();
+        if let Some(assumed) = self.rehearsal.as_ref().and_then(|rehearsal| rehearsal.lookup(domain, who)) {
             return assumed;
         }
-        self.fdb(domain)?.lookup(mac)
+        self.fdb(domain)?.lookup(who)
     }
 
     /// How many addresses each domain has learned.
@@ -185,8 +190,8 @@ impl Tables {
     }
 
     /// Sets an address to a port for good.
-    pub fn set_fixed(&mut self, domain: DomainId, mac: Mac, port: PortId, now: Millis) -> Learned {
-        let learned = self.fdb_mut(domain).map_or(Learned::Full, |fdb| fdb.set_fixed(mac, port, now));
+    pub fn set_fixed(&mut self, domain: DomainId, who: impl Into<Station>, port: PortId, now: Millis) -> Learned {
+        let learned = self.fdb_mut(domain).map_or(Learned::Full, |fdb| fdb.set_fixed(who, port, now));
         self.invalidate();
         learned
     }
@@ -199,28 +204,39 @@ impl Tables {
     /// Hints that the stages soon see a frame of this key.
     #[inline]
     pub fn prefetch(&self, key: &FlowKey) {
-        if let Some(fdb) = self.topology.domain_of(key.port).and_then(|domain| self.fdb(domain)) {
-            fdb.prefetch(key.eth_src);
-            fdb.prefetch(key.eth_dst);
+        if let Some((domain, vlan)) = self.place_of(key)
+            && let Some(fdb) = self.fdb(domain)
+        {
+            fdb.prefetch((vlan, key.eth_src));
+            fdb.prefetch((vlan, key.eth_dst));
         }
     }
 
-    /// Learns that `mac` was seen as a source on `port`. A change of place, or an entry evicted to make room, voids
+    /// The domain and VLAN that a frame of this key is switched in.
+    #[inline]
+    fn place_of(&self, key: &FlowKey) -> Option<(DomainId, Vlan)> {
+        let port = self.topology.port(key.port)?;
+        let Class { vlan, .. } = port.vlan.classify(key).ok()?;
+        Some((port.domain?, vlan))
+    }
+
+    /// Learns that `who` was seen as a source on `port`. A change of place, or an entry evicted to make room, voids
     /// cached decisions; a new address does not, because frames to it were flooded and floods are not cached.
     #[inline]
-    pub fn learn(&mut self, domain: DomainId, mac: Mac, port: PortId, now: Millis) -> Learned {
+    pub fn learn(&mut self, domain: DomainId, who: impl Into<Station>, port: PortId, now: Millis) -> Learned {
+        let who = who.into();
         if self.rehearsal.is_some() {
-            return self.foresee(domain, mac, port, now);
+            return self.foresee(domain, who, port, now);
         }
         let may_tell = self.gossip.has_room();
         let Some(fdb) = self.fdb_mut(domain) else { return Learned::Known };
-        if !may_tell && fdb.lookup(mac) != Some(port) {
+        if !may_tell && fdb.lookup(who) != Some(port) {
             return Learned::Deferred;
         }
-        let learned = fdb.learn(mac, port, now);
+        let learned = fdb.learn(who, port, now);
         self.void_after(learned);
         if !matches!(learned, Learned::Known | Learned::Refused | Learned::Fixed | Learned::Full) {
-            self.tell(domain, mac);
+            self.tell(domain, who);
         }
         self.moves += u64::from(learned == Learned::Moved);
         learned
@@ -228,9 +244,9 @@ impl Tables {
 
     /// Tells the other workers, if there are any, where an address is.
     #[inline]
-    fn tell(&mut self, domain: DomainId, mac: Mac) {
+    fn tell(&mut self, domain: DomainId, who: Station) {
         if self.gossip.has_listeners()
-            && let Some(sighting) = self.fdb(domain).and_then(|fdb| fdb.sighting(domain, mac))
+            && let Some(sighting) = self.fdb(domain).and_then(|fdb| fdb.sighting(domain, who))
         {
             self.gossip.tell(sighting);
         }
@@ -238,7 +254,9 @@ impl Tables {
 
     /// Takes over what another worker saw.
     pub fn hear(&mut self, sighting: Sighting) {
-        if self.topology.domain_of(sighting.port) != Some(sighting.domain) {
+        let carried = |port: &PortView| port.vlan.carries(sighting.who.vlan());
+        let belongs = |port: &PortView| port.domain == Some(sighting.domain) && carried(port);
+        if !self.topology.port(sighting.port).is_some_and(belongs) {
             return;
         }
         match self.fdb_mut(sighting.domain).map(|fdb| fdb.hear(sighting)) {
@@ -258,21 +276,22 @@ impl Tables {
 
     /// What would come of a sighting, in a rehearsal.
     #[cold]
-    fn foresee(&mut self, domain: DomainId, mac: Mac, port: PortId, now: Millis) -> Learned {
-        if !self.gossip.has_room() && self.lookup(domain, mac) != Some(port) {
+    fn foresee(&mut self, domain: DomainId, who: Station, port: PortId, now: Millis) -> Learned {
+        if !self.gossip.has_room() && self.lookup(domain, who) != Some(port) {
             return Learned::Deferred;
         }
         let Some(mut rehearsal) = self.rehearsal.take() else { return Learned::Known };
-        let foreseen = self.fdb(domain).map(|fdb| rehearsal.learn(fdb, (domain, mac, port), now));
+        let foreseen = self.fdb(domain).map(|fdb| rehearsal.learn(fdb, (domain, who, port), now));
         self.rehearsal = Some(rehearsal);
         foreseen.map_or(Learned::Known, |foreseen| foreseen.learned)
     }
 
     /// Carries over that a cached flow's source was seen.
-    pub fn refresh(&mut self, port: PortId, mac: Mac, seen: Millis) {
-        let Some(domain) = self.topology.domain_of(port) else { return };
-        if self.fdb_mut(domain).is_some_and(|fdb| fdb.refresh(mac, port, seen)) {
-            self.tell(domain, mac);
+    pub fn refresh(&mut self, key: &FlowKey, seen: Millis) {
+        let Some((domain, vlan)) = self.place_of(key) else { return };
+        let who = Station::from((vlan, key.eth_src));
+        if self.fdb_mut(domain).is_some_and(|fdb| fdb.refresh(who, key.port, seen)) {
+            self.tell(domain, who);
         }
     }
 

@@ -2,7 +2,9 @@
 
 use crate::flow::PortId;
 use crate::tables::storm::StormCaps;
+use crate::tables::vlan::Tagging;
 use crate::wire::Mac;
+use crate::wire::vlan::Vid;
 
 /// A bridge domain's number inside one switch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,6 +49,8 @@ pub struct PortView {
     pub isolated: bool,
     /// Caps on what it may flood.
     pub storm: StormCaps,
+    /// How it takes part in VLANs.
+    pub vlan: Tagging,
 }
 
 /// All ports and domains by number; a free number is `None`.
@@ -69,6 +73,16 @@ impl Topology {
     #[inline]
     pub fn domain(&self, id: DomainId) -> Option<&Domain> {
         self.domains.get(id.index())?.as_ref()
+    }
+
+    /// Makes ports that know of no VLANs access ports of VLAN 1, in domains where another port knows of some.
+    pub fn settle(&mut self) {
+        let with_vlans = |port: &&PortView| port.vlan != Tagging::Transparent;
+        let domains: Vec<_> = self.ports.iter().flatten().filter(with_vlans).map(|port| port.domain).collect();
+        let settled = |port: &&mut PortView| port.vlan == Tagging::Transparent && domains.contains(&port.domain);
+        for port in self.ports.iter_mut().flatten().filter(settled) {
+            port.vlan = Tagging::Access { vid: Vid::DEFAULT, admit_tagged: false };
+        }
     }
 
     /// The domain of a port, if it is in one.

@@ -19,6 +19,8 @@ pub const IPV6: u16 = 0x86dd;
 pub const VLAN: u16 = 0x8100;
 /// EtherType of a service VLAN tag (802.1ad).
 pub const SERVICE_VLAN: u16 = 0x88a8;
+/// EtherType of a service VLAN tag before 802.1ad, still in use.
+pub const LEGACY_SERVICE_VLAN: u16 = 0x9100;
 
 /// A MAC address.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]

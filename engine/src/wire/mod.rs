@@ -3,6 +3,7 @@
 pub mod cidr;
 pub mod ethernet;
 pub mod transport;
+pub mod vlan;
 pub mod vnet;
 
 pub use cidr::Cidr;

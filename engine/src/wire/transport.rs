@@ -2,7 +2,8 @@
 //!
 //! Everything found lies inside the frame. Lengths that the IP and UDP headers state are not looked at.
 
-use super::ethernet::{HEADER_LEN, IPV4, IPV6, SERVICE_VLAN, VLAN, VLAN_TAG_LEN};
+use super::ethernet::{HEADER_LEN, IPV4, IPV6, VLAN_TAG_LEN};
+use super::vlan::{MAX_TAGS, Tpid};
 
 /// Most bytes of headers, Ethernet to TCP or UDP, that a super-frame's segments may repeat.
 pub const MAX_HEADERS: usize = 256;
@@ -74,8 +75,8 @@ impl Transport {
 pub fn network(frame: &[u8]) -> Option<(u16, usize)> {
     let mut at = HEADER_LEN;
     let mut ethertype = be16(frame, at - 2)?;
-    for _ in 0..2 {
-        if ethertype == VLAN || ethertype == SERVICE_VLAN {
+    for _ in 0..MAX_TAGS {
+        if Tpid::of(ethertype) != Tpid::NONE {
             at += VLAN_TAG_LEN;
             ethertype = be16(frame, at - 2)?;
         }

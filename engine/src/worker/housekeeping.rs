@@ -53,7 +53,7 @@ impl Worker {
         let tables = &mut self.core.tables;
         self.sweep.cursor = self.core.table.sweep(self.sweep.cursor, share.max(64), epoch, |key, seen| {
             if now.since(seen) <= 3 * PERIOD_MS {
-                tables.refresh(key.port, key.eth_src, seen);
+                tables.refresh(key, seen);
             }
         });
     }

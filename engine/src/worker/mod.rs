@@ -209,10 +209,10 @@ impl Worker {
         let hasher = self.core.table.hasher();
         let targets = self.lookups.keys.iter_mut().zip(&mut self.lookups.hashes);
         for (i, (frame, (key, hash))) in self.rx.iter().zip(targets).enumerate() {
-            match look(frame, port, self.depth, &hasher) {
+            match look(frame, port, self.depth, &hasher, key) {
                 Ok(found) => {
-                    (*key, *hash) = found;
-                    self.core.table.prefetch(*hash);
+                    *hash = found;
+                    self.core.table.prefetch(found);
                 }
                 Err(reason) => self.lookups.refused.push((i, reason)),
             }
@@ -253,15 +253,17 @@ impl Worker {
     }
 }
 
-/// The key of a frame and its hash. Layer 2 is hashed in registers, on the way to memory.
+/// Writes the key of a frame and gives its hash. Layer 2 is hashed in registers, on the way to memory; the key's deeper words
+/// are zero then and stay so.
 #[inline(always)]
-fn look(frame: &[u8], port: PortId, depth: Depth, hasher: &KeyHasher) -> Result<(FlowKey, u64), DropReason> {
+fn look(frame: &[u8], port: PortId, depth: Depth, hasher: &KeyHasher, key: &mut FlowKey) -> Result<u64, DropReason> {
     if depth > Depth::L2 {
-        let key = parse(frame, port, depth)?;
-        return Ok((key, hasher.hash(&key.words())));
+        *key = parse(frame, port, depth)?;
+        return Ok(hasher.hash(&key.words()));
     }
     let words = layer2(frame, port).ok_or(DropReason::Runt)?;
-    Ok((FlowKey::from_layer2(words), hasher.hash(&words)))
+    key.set_layer2(words);
+    Ok(hasher.hash(&words))
 }
 
 /// What may watch the phases of a round.

@@ -11,6 +11,7 @@ use crate::offload::Outbound;
 use crate::ports::{Caps, Io, Queue};
 use crate::stats::PortCounters;
 use crate::wire::ethernet::{HEADER_LEN, VLAN_TAG_LEN};
+use crate::wire::vlan::Tpid;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -45,6 +46,19 @@ struct Slot {
     wire_size: bool,
     counters: Arc<PortCounters>,
     up: Arc<AtomicBool>,
+}
+
+impl Slot {
+    /// Whether a frame that is too long has two VLAN tags, the second of which is not counted: a provider's tag takes nothing
+    /// from the customer's MTU (802.3, clause 3.2.7; Linux does not count a frame's outermost tag either).
+    #[cold]
+    fn takes_longer(&self, frame: &[u8], len: usize) -> bool {
+        let tag_at = |at: usize| {
+            let field = frame.get(at..).and_then(|rest| rest.first_chunk());
+            field.is_some_and(|&bytes| Tpid::of(u16::from_be_bytes(bytes)) != Tpid::NONE)
+        };
+        len <= self.longest + VLAN_TAG_LEN && tag_at(HEADER_LEN - 2) && tag_at(HEADER_LEN + VLAN_TAG_LEN - 2)
+    }
 }
 
 /// Ports by number.
@@ -94,7 +108,8 @@ impl Ports {
         if self.slots.len() <= index {
             self.slots.resize_with(index + 1, || None);
         }
-        // What Linux lets a bridge forward (`is_skb_forwardable`): the MTU, the header, and one VLAN tag.
+        // What Linux lets a bridge forward (`is_skb_forwardable`): the MTU, the header, and one VLAN tag. A frame with two
+        // tags may have four bytes more ([`Slot::takes_longer`]).
         let longest = usize::from(new.caps.mtu) + HEADER_LEN + VLAN_TAG_LEN;
         let (out, outbound) = (Batch::new(self.batch), Outbound::new(&new.caps, self.batch));
         let Attachment { name, queues, via, counters, up, caps, .. } = new;
@@ -236,19 +251,20 @@ impl Ports {
         }
     }
 
-    /// The port's egress, if it can take a frame of `len` bytes on the wire.
+    /// The port's egress, if it can take the frame.
     #[inline(always)]
-    fn lane(&mut self, port: PortId, len: usize) -> Result<&mut Slot, DropReason> {
+    fn lane(&mut self, port: PortId, frame: &Frame) -> Result<&mut Slot, DropReason> {
+        let len = frame.wire_len();
         match self.slots.get_mut(port.index()) {
-            Some(Some(slot)) if len <= slot.longest => Ok(slot),
+            Some(Some(slot)) if len <= slot.longest || slot.takes_longer(frame, len) => Ok(slot),
             Some(Some(_)) => Err(DropReason::TooBig),
             _ => Err(DropReason::PortDown),
         }
     }
 
-    /// Why the port would not take a frame of `len` bytes on the wire.
-    pub fn refusal(&mut self, port: PortId, len: usize) -> Option<DropReason> {
-        self.lane(port, len).err()
+    /// Why the port would not take a frame.
+    pub fn refusal(&mut self, port: PortId, frame: &Frame) -> Option<DropReason> {
+        self.lane(port, frame).err()
     }
 
     /// Flushes one port before its time, because its batch is full.
@@ -309,8 +325,8 @@ impl<'a> Outlet<'a> {
 impl Egress for Outlet<'_> {
     #[inline(always)]
     fn output(&mut self, port: PortId, frame: Frame, pool: &mut Pool) {
-        match self.ports.lane(port, frame.wire_len()) {
-            Err(reason) => self.refuse(port, frame, reason, pool),
+        match self.ports.lane(port, &frame) {
+            Err(reason) => self.refuse(port, frame.in_registers(), reason, pool),
             Ok(slot) => {
                 let first = slot.out.is_empty();
                 slot.out.push_within(frame);

@@ -16,8 +16,9 @@ impl Worker {
     /// What would happen to a frame at time `now`.
     pub fn trace(&mut self, hypothesis: &Hypothesis, now: Millis) -> Trace {
         let hasher = self.core.table.hasher();
-        match look(&hypothesis.frame, hypothesis.port, self.depth, &hasher) {
-            Ok((key, hash)) => self.trace_key(hypothesis, (&key, hash), now),
+        let mut key = FlowKey::default();
+        match look(&hypothesis.frame, hypothesis.port, self.depth, &hasher, &mut key) {
+            Ok(hash) => self.trace_key(hypothesis, (&key, hash), now),
             Err(reason) => Trace { key: Err(reason), dropped: Some(reason), ..nothing() },
         }
     }
@@ -51,9 +52,11 @@ impl Worker {
 
     /// The answer would leave instead of the frame.
     fn answer(&mut self, trace: Trace, port: PortId) -> Trace {
-        let frame = self.core.pipeline.answer().to_vec();
-        let refused = self.core.ports.refusal(port, frame.len());
-        Trace { departures: vec![Departure { port, frame, offload: Offload::default(), refused }], ..trace }
+        let core = &mut self.core;
+        let answer = Hypothesis { port, frame: core.pipeline.answer().to_vec(), offload: Offload::default() };
+        let mut exit = Exit { ports: &mut core.ports, departures: Vec::new(), dropped: None };
+        exit.output_copy(port, copy(&answer, &mut core.pool), &mut core.pool);
+        Trace { departures: exit.departures, dropped: exit.dropped, ..trace }
     }
 
     /// Runs the program compiled last on a copy of the frame.
@@ -99,7 +102,7 @@ struct Exit<'a> {
 
 impl Egress for Exit<'_> {
     fn output(&mut self, port: PortId, frame: Frame, pool: &mut Pool) {
-        let refused = self.ports.refusal(port, frame.wire_len());
+        let refused = self.ports.refusal(port, &frame);
         self.departures.push(Departure { port, frame: frame.to_vec(), offload: frame.offload, refused });
         pool.free(frame);
     }

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file takes the part it needs")]
 
 pub mod scenario;
+pub mod vlan;
 
 use crossdock_engine::clock::Millis;
 use crossdock_engine::drop::DropReason;

@@ -1,12 +1,15 @@
 //! Random lives of a switch: configurations, frames, time, ports that come and go.
 
+use super::vlan::{C, S, access, native, tagged, trunk, tunnel};
 use super::{Rig, Seen, Setup, datagram, mac};
 use crossdock_engine::drop::DropReason;
 use crossdock_engine::flow::{Depth, Flow, PortId, Verdict};
 use crossdock_engine::frame::{Arena, Csum, Gso, GsoKind, Offload};
 use crossdock_engine::stages::Stage;
 use crossdock_engine::tables::topology::{Domain, DomainId, PortView, Topology};
+use crossdock_engine::tables::vlan::Tagging;
 use crossdock_engine::wire::Mac;
+use crossdock_engine::wire::vlan::{Tag, Tci};
 use crossdock_engine::worker::WorkerConfig;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -27,6 +30,7 @@ pub struct Sent {
     source: Mac,
     destination: Mac,
     udp_port: u16,
+    tags: Vec<Tag>,
     shape: Shape,
 }
 
@@ -56,6 +60,8 @@ pub enum Step {
 pub struct Life {
     /// Domain and isolation by port.
     ports: Vec<(u16, bool)>,
+    /// By port; transparent where it ends.
+    vlans: Vec<Tagging>,
     pub stages: bool,
     pub ageing_s: u32,
     pub steps: Vec<Step>,
@@ -70,8 +76,12 @@ impl Life {
             let members = (0..).zip(&self.ports).filter(|(_, port)| port.0 == id).map(|(n, _)| PortId(n)).collect();
             Some(Domain { ageing_s: self.ageing_s, mac: Some(OWN), members, ..Domain::new(&format!("d{id}")) })
         };
-        let ports = self.ports.iter().map(view).collect();
-        let topology = Topology { ports, domains: vec![domain(0), domain(1)] };
+        let mut ports: Vec<_> = self.ports.iter().map(view).collect();
+        for (port, vlan) in ports.iter_mut().flatten().zip(&self.vlans) {
+            port.vlan = vlan.clone();
+        }
+        let mut topology = Topology { ports, domains: vec![domain(0), domain(1)] };
+        topology.settle();
         let stages = if self.stages { stages() } else { Vec::new() };
         Setup { config, topology, stages, ring: 256, mtus: Vec::new(), takes: Vec::new(), arena: arena.clone() }
     }
@@ -86,7 +96,9 @@ impl Sent {
         };
         let mut frame = datagram(self.source, self.destination, &vec![self.udp_port as u8; len - 42]);
         frame[36..38].copy_from_slice(&self.udp_port.to_be_bytes());
-        let csum = Some(Csum { start: 34, offset: 6 });
+        let mut frame = tagged(&self.tags, &frame);
+        let shift = 4 * self.tags.len() as u16;
+        let csum = Some(Csum { start: 34 + shift, offset: 6 });
         let offload = match self.shape {
             Shape::Whole(len) => Offload { csum: csum.filter(|_| len % 2 == 0), gso: None },
             Shape::Cut(len) => {
@@ -94,7 +106,7 @@ impl Sent {
                 Offload::default()
             }
             Shape::Super => {
-                Offload { csum, gso: Some(Gso { size: 1400, hdr_len: 42, kind: GsoKind::Udp, ecn: false }) }
+                Offload { csum, gso: Some(Gso { size: 1400, hdr_len: 42 + shift, kind: GsoKind::Udp, ecn: false }) }
             }
         };
         (frame, offload)
@@ -212,9 +224,30 @@ pub fn life(steps: usize) -> impl Strategy<Value = Life> {
     (3usize..=6).prop_flat_map(move |ports| {
         let port = (prop_oneof![4 => Just(0u16), 1 => Just(1)], proptest::bool::weighted(0.25));
         let ageing = prop_oneof![Just(3u32), Just(100_000)];
-        (vec(port, ports), any::<bool>(), ageing, vec(event(ports), 1..steps))
-            .prop_map(|(ports, stages, ageing_s, steps)| Life { ports, stages, ageing_s, steps })
+        let vlans = prop_oneof![1 => Just(Vec::new()), 2 => vec(tagging(), ports)];
+        (vec(port, ports), vlans, any::<bool>(), ageing, vec(event(ports), 1..steps))
+            .prop_map(|(ports, vlans, stages, ageing_s, steps)| Life { ports, vlans, stages, ageing_s, steps })
     })
+}
+
+/// Ports of few VLANs, so that they meet.
+fn tagging() -> impl Strategy<Value = Tagging> {
+    prop_oneof![
+        3 => prop_oneof![Just(10), Just(20)].prop_map(access),
+        3 => Just(trunk(&[10, 20, 100])),
+        2 => any::<bool>().prop_map(|tagged| native(&[20], 10, tagged)),
+        2 => prop_oneof![Just(S), Just(C)].prop_map(|tpid| tunnel(100, tpid)),
+        1 => Just(Tagging::Transparent),
+    ]
+}
+
+/// Mostly none, or one that a port may carry.
+fn tags() -> impl Strategy<Value = Vec<Tag>> {
+    let number = prop_oneof![6 => Just(10u16), 2 => Just(20), 2 => Just(100), 1 => Just(0), 1 => Just(4095)];
+    let priority = prop_oneof![3 => Just(0u16), 1 => Just(0x7000)];
+    let tag = (prop_oneof![3 => Just(C), 1 => Just(S)], number, priority)
+        .prop_map(|(tpid, number, priority)| Tag::new(tpid, Tci(number | priority)));
+    prop_oneof![3 => Just(Vec::new()), 2 => vec(tag.clone(), 1), 1 => vec(tag, 2)]
 }
 
 fn event(ports: usize) -> impl Strategy<Value = Step> {
@@ -254,13 +287,9 @@ fn sent(ports: usize) -> impl Strategy<Value = Sent> {
         1 => Just(Shape::Super),
     ];
     let udp_port = prop_oneof![8 => 1u16..4, 1 => Just(REFUSED_PORT)];
-    (0..ports, source, destination, udp_port, shape).prop_map(|(port, source, destination, udp_port, shape)| Sent {
-        port,
-        source,
-        destination,
-        udp_port,
-        shape,
-    })
+    (0..ports, source, destination, udp_port, tags(), shape).prop_map(
+        |(port, source, destination, udp_port, tags, shape)| Sent { port, source, destination, udp_port, tags, shape },
+    )
 }
 
 /// Stages that refuse by layer 4, rewrite and answer.

@@ -91,7 +91,7 @@ mod tests {
     fn port(name: &str, frames: u64) -> PortInfo {
         let shown = json!({"name": name, "kind": "tap", "ifname": "eth0", "netns": null, "domain": "lan", "up": true,
             "mtu": 1500, "mac": null, "rx_frames": frames, "rx_bytes": frames * 1000, "tx_frames": 0, "tx_bytes": 0,
-            "generated": 0, "drops": {"tx_full": frames / 10},
+            "generated": 0, "coalesced": 0, "drops": {"tx_full": frames / 10},
             "offload": {"csum": true, "tso": true, "uso": true, "tunnel": false}});
         serde_json::from_value(shown).unwrap()
     }

@@ -1,25 +1,23 @@
 //! What a sighting would do, for traces: [`Fdb::learn`] without the doing.
 
-use super::{Fdb, Judgement, Learned, Slot};
+use super::{Fdb, Judgement, Learned, Slot, Station};
 use crate::clock::Millis;
 use crate::flow::PortId;
-use crate::wire::Mac;
 
 /// What would come of a sighting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Foreseen {
     /// As [`Fdb::learn`] would return it.
     pub learned: Learned,
-    /// Where the address would be from then on; `None` where it stays unknown.
+    /// Where the station would be from then on; `None` where it stays unknown.
     pub home: Option<PortId>,
-    /// The address that would be forgotten.
-    pub evicted: Option<Mac>,
+    /// The station that would be forgotten.
+    pub evicted: Option<Station>,
 }
 
 impl Fdb {
     /// What [`Fdb::learn`] would do now.
-    pub fn foresee(&self, mac: Mac, port: PortId, now: Millis) -> Foreseen {
-        let key = mac.to_u64();
+    pub fn foresee(&self, Station(key): Station, port: PortId, now: Millis) -> Foreseen {
         let Some(slot) = self.find(key, self.hasher.hash_one(key)) else { return self.foresee_new(port) };
         let Slot { port: from, fixed, .. } = self.slots[slot as usize];
         let (learned, home) = match fixed {
@@ -39,7 +37,7 @@ impl Fdb {
         if self.len < self.slots.len() {
             return Foreseen { learned: Learned::New, home: Some(port), evicted: None };
         }
-        let evicted = self.victim(port).map(|slot| Mac::from_u64(self.slots[slot as usize].mac));
+        let evicted = self.victim(port).map(|slot| Station(self.slots[slot as usize].who));
         let learned = if evicted.is_some() { Learned::Evicted } else { Learned::Full };
         Foreseen { learned, home: evicted.map(|_| port), evicted }
     }

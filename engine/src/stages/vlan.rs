@@ -1,0 +1,28 @@
+//! Finds the VLAN a frame belongs to, and refuses what its port does not admit (802.1Q, section 8.6.2).
+
+use super::Stage;
+use crate::flow::{Depth, Flow, Verdict};
+
+/// VLAN classification and ingress filtering.
+pub struct Vlan;
+
+impl Stage for Vlan {
+    fn name(&self) -> &'static str {
+        "vlan"
+    }
+
+    fn depth(&self) -> Depth {
+        Depth::L2
+    }
+
+    fn apply(&mut self, flow: &mut Flow<'_>) -> Verdict {
+        let Some(port) = flow.tables.topology.port(flow.key().port) else { return Verdict::Continue };
+        match port.vlan.classify(flow.key()) {
+            Ok(class) => {
+                flow.class = class;
+                Verdict::Continue
+            }
+            Err(reason) => Verdict::Drop(reason),
+        }
+    }
+}
