@@ -118,8 +118,8 @@ fn a_trace_explains_and_changes_nothing() {
     let (unknown, known) = (format!("--port h1 src={} dst={}", mac(1), mac(2)), format!("--port h2 src={}", mac(2)));
     let flood = trace(&world, &unknown);
     let stages: Vec<_> = flood["stages"].as_array().unwrap().iter().map(|stage| &stage["stage"]).collect();
-    assert_eq!(stages, ["learn", "isolate", "forward"]);
-    assert_eq!(flood["stages"][2]["why"], json!(["destination unknown: floods"]));
+    assert_eq!(stages, ["vlan", "learn", "isolate", "forward"]);
+    assert_eq!(flood["stages"][3]["why"], json!(["destination unknown: floods"]));
     assert_eq!(flood["program"], json!(["output:h2", "output:h3"]));
     assert_eq!((&flood["caching"], &flood["cached"]), (&json!("once"), &Value::Null));
     assert_eq!(flood["departures"][1]["port"], "h3");
@@ -127,7 +127,7 @@ fn a_trace_explains_and_changes_nothing() {
     let raw = [1, 2, 3].map(|n| Raw::open(world.host(n), "eth0").unwrap());
     raw[1].send(&frame([2, 0, 0, 0, 0, 2], [0xff; 6])).unwrap();
     until("h2 is known", || !world.learned("h2").is_empty());
-    assert_eq!(trace(&world, &known)["stages"][0]["why"], json!(["source known here"]));
+    assert_eq!(trace(&world, &known)["stages"][1]["why"], json!(["source known here"]));
     let direct = trace(&world, &unknown);
     assert_eq!((&direct["program"], &direct["caching"]), (&json!(["output:h2"]), &json!("once")));
     assert_eq!(direct["stages"][0]["once"], true, "the first frame of a new address");
