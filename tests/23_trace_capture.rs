@@ -130,7 +130,7 @@ fn a_trace_explains_and_changes_nothing() {
     assert_eq!(trace(&world, &known)["stages"][1]["why"], json!(["source known here"]));
     let direct = trace(&world, &unknown);
     assert_eq!((&direct["program"], &direct["caching"]), (&json!(["output:h2"]), &json!("once")));
-    assert_eq!(direct["stages"][0]["once"], true, "the first frame of a new address");
+    assert_eq!(direct["stages"][1]["once"], true, "the first frame of a new address");
     assert_eq!(world.learned("h1"), Vec::<String>::new(), "h1 never spoke");
     assert_eq!(number(&world.shown("h1")["rx_frames"]), 0);
     assert_eq!(world.show("flows"), json!([]));
