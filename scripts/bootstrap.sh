@@ -12,6 +12,8 @@ set -euo pipefail
 packages=(
     # building
     ca-certificates gcc libc6-dev make pkg-config
+    # building libxdp, which xsk-rs brings (feature xdp)
+    clang libelf-dev m4
     # tests and demo: namespaces, real traffic, captures
     iproute2 iputils-ping ethtool iperf3 tcpdump
     # the VLAN tests compare with it, the benches too

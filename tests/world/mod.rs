@@ -6,6 +6,7 @@
 
 pub mod paced;
 pub mod raw;
+pub mod tagger;
 pub mod transfer;
 
 use crate::lab::{Lab, Namespace, Process, run, xdock_binary};

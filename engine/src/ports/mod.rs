@@ -16,6 +16,8 @@ mod netns;
 pub mod packet;
 pub mod pcap;
 pub mod tap;
+#[cfg(feature = "xdp")]
+pub mod xdp;
 
 pub use netns::NetnsError;
 

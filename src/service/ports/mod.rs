@@ -4,10 +4,14 @@ mod fault;
 mod packet;
 mod pcap;
 mod tap;
+#[cfg(feature = "xdp")]
+mod xdp;
 
+use std::fmt::Display;
 use std::io;
 
 use crossdock_engine::ports::{NetnsError, Port, Whereabouts};
+use tracing::warn;
 
 use super::{Kind, Refusal};
 use crate::config::{PortConfig, PortKind};
@@ -36,7 +40,10 @@ pub(super) fn make(port: &PortConfig, persist: bool) -> Result<Made, Refusal> {
         PortKind::Tap => tap::make(port, persist),
         PortKind::Packet => packet::make(port),
         PortKind::Pcap => pcap::make(port),
-        PortKind::Xdp => Err(not_yet(port)),
+        #[cfg(feature = "xdp")]
+        PortKind::Xdp => xdp::make(port),
+        #[cfg(not(feature = "xdp"))]
+        PortKind::Xdp => packet_instead(port, "this build has no AF_XDP"),
     }?;
     Ok(Made { port: fault::wrap(made.port, port.fault.as_ref()), ..made })
 }
@@ -65,9 +72,10 @@ pub(super) fn check_interface<'a>(
     }
 }
 
-fn not_yet(port: &PortConfig) -> Refusal {
-    let what = format!("port {}: kind \"{}\" is not in this version", port.name, port.kind);
-    Refusal::new(Kind::Invalid, what, "kind = \"packet\" takes the same interfaces")
+/// Serves an interface by packet sockets where AF_XDP cannot, and says so. The port then shows as what it is.
+fn packet_instead(port: &PortConfig, why: impl Display) -> Result<Made, Refusal> {
+    warn!(port = port.name, "{why}; packet sockets serve it");
+    packet::make(port)
 }
 
 /// Tells that a port's namespace cannot be opened.

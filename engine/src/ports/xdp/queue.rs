@@ -1,0 +1,305 @@
+//! One queue of an interface: frames copied between a worker's pool and the socket's memory.
+//!
+//! # Theory of operation
+//!
+//! *Receiving.* Each frame is copied into a frame of the pool, and its chunks go back into the fill ring in the same call.
+//! A frame longer than a chunk comes as several descriptors, all but the last marked `XDP_PKT_CONTD`, and is put together
+//! in a super chunk. Copying a small frame costs a few nanoseconds and keeps ownership simple: a chunk never leaves its
+//! socket, a frame never leaves the arena.
+//!
+//! *Sending.* Each frame is copied into free chunks and put into the tx ring; one system call hands the batch to the kernel.
+//! What the kernel does not take now (its buffer is full, the device is busy)
+//! stays in the ring, and every later call tries again, also those that receive; until it is through, the worker does not
+//! sleep. Frames beyond that are dropped as `tx_full`.
+//!
+//! *Losing frames.* When the switch does not keep up, the kernel finds no chunk or no place in the rx ring. It counts; we look
+//! once a second and count on as `rx_overrun`.
+//!
+//! *Losing the interface.* The kernel unbinds the socket and tells once. Whichever call notices notes it, and the next one
+//! that may fail does.
+
+use super::bpf::Attachment;
+use super::interface::Interface;
+use super::socket::{RING, Socket};
+use super::umem::{CHUNK, chunk_of};
+use super::undone::undone;
+use crate::drop::DropReason;
+use crate::frame::{Batch, Frame, Offload, SUPER_ROOM};
+use crate::ports::{Io, Queue};
+use rustix::io::Errno;
+use rustix::net::xdp::{XdpDesc, XdpDescOptions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+/// Most pieces of a frame that the kernel sends (`MAX_SKB_FRAGS` and the head).
+const MOST_PIECES: usize = 18;
+
+/// Bytes of super-frames after which a receive call ends, so that they are sent while they are in cache.
+const SUPER_BURST: usize = 64 * 1024;
+
+/// What all queues of a port have in common.
+pub(super) struct Binding {
+    pub interface: Interface,
+    pub attachment: Attachment,
+    /// Largest IP packet of the interface, in bytes.
+    pub mtu: u16,
+    /// Frames may be in pieces.
+    pub frags: bool,
+    /// Every look at an empty rx ring polls the device.
+    pub busy_poll: bool,
+}
+
+/// One worker's end of a queue.
+pub(super) struct XdpQueue {
+    socket: Socket,
+    /// Chunks free for sending; the one used last is used next.
+    free: Vec<u64>,
+    binding: Arc<Binding>,
+    /// Frames that the kernel had no room for: all, and of these the ones counted.
+    overrun: u64,
+    counted: u64,
+    down: bool,
+    gone: bool,
+}
+
+/// A frame in the rx ring.
+struct Waiting {
+    descriptors: u32,
+    len: usize,
+}
+
+impl XdpQueue {
+    /// The queue of a socket that is bound; gives the kernel the chunks to receive into.
+    pub fn new(mut socket: Socket, binding: Arc<Binding>) -> XdpQueue {
+        let chunk = |i: u32| u64::from(i) * u64::from(CHUNK);
+        (0..RING).map(chunk).for_each(|chunk| socket.rings.fill.put(chunk));
+        socket.rings.fill.release();
+        let free = (RING..2 * RING).map(chunk).collect();
+        XdpQueue { socket, free, binding, overrun: 0, counted: 0, down: false, gone: false }
+    }
+
+    /// The frame that begins at the `i`th of `seen` descriptors; `None` when it is not there to its end.
+    #[inline]
+    fn waiting(&self, i: u32, seen: u32) -> Option<Waiting> {
+        let mut len = 0;
+        for n in i..seen {
+            let piece = self.socket.rings.rx.get(n)?;
+            len += piece.len as usize;
+            if !piece.options.contains(XdpDescOptions::XDP_PKT_CONTD) {
+                return Some(Waiting { descriptors: n + 1 - i, len });
+            }
+        }
+        None
+    }
+
+    /// Copies frames that wait into the batch; says how many descriptors they were.
+    #[inline]
+    fn drain(&mut self, io: &mut Io<'_>, batch: &mut Batch) -> u32 {
+        let (seen, mut taken, mut supers) = (self.socket.rings.rx.look(), 0, 0);
+        while batch.room() > 0 && supers < SUPER_BURST {
+            let Some(waiting) = self.waiting(taken, seen) else { break };
+            match self.take(io, taken, &waiting) {
+                Ok(frame) => {
+                    supers += if frame.is_super() { frame.len() } else { 0 };
+                    batch.push_within(frame);
+                }
+                Err(reason) => io.refuse(waiting.len, reason),
+            }
+            taken += waiting.descriptors;
+        }
+        taken
+    }
+
+    /// Copies a frame that waits, and finds out what is left to be done with it.
+    #[inline]
+    fn take(&self, io: &mut Io<'_>, i: u32, waiting: &Waiting) -> Result<Frame, DropReason> {
+        if waiting.len > SUPER_ROOM {
+            return Err(DropReason::TooBig);
+        }
+        let mut frame = io.pool.alloc(waiting.len).ok_or(DropReason::PoolEmpty)?;
+        let whole = self.copy(&mut frame, i, waiting);
+        match undone(&frame, self.binding.mtu.into()) {
+            Some(offload) if whole => {
+                frame.offload = offload;
+                Ok(frame)
+            }
+            unfit => {
+                io.pool.free(frame);
+                Err(if unfit.is_none() { DropReason::OffloadUnfit } else { DropReason::Malformed })
+            }
+        }
+    }
+
+    /// False when the descriptors lead outside the UMEM, which the kernel never does.
+    #[inline]
+    fn copy(&self, frame: &mut Frame, i: u32, waiting: &Waiting) -> bool {
+        if !frame.set_len(waiting.len) {
+            return false;
+        }
+        let mut rest = &mut frame[..];
+        for n in i..i + waiting.descriptors {
+            let Some(piece) = self.socket.rings.rx.get(n) else { return false };
+            let Some(bytes) = self.socket.chunks.received(piece.addr, piece.len) else { return false };
+            let Some((to, after)) = rest.split_at_mut_checked(bytes.len()) else { return false };
+            to.copy_from_slice(bytes);
+            rest = after;
+        }
+        true
+    }
+
+    /// Gives the chunks of the first `n` descriptors back to the kernel.
+    #[inline]
+    fn recycle(&mut self, n: u32) {
+        let rings = &mut self.socket.rings;
+        for piece in (0..n).filter_map(|i| rings.rx.get(i)) {
+            rings.fill.put(chunk_of(piece.addr));
+        }
+        rings.fill.release();
+        rings.rx.release(n);
+    }
+
+    /// Takes the chunks back that the kernel has sent.
+    #[inline]
+    fn reap(&mut self) {
+        let completion = &mut self.socket.rings.completion;
+        let n = completion.look();
+        self.free.extend((0..n).filter_map(|i| completion.get(i)).map(chunk_of));
+        completion.release(n);
+    }
+
+    /// Puts a frame into the tx ring, or drops it by name.
+    #[inline]
+    fn enqueue(&mut self, io: &mut Io<'_>, frame: Frame) {
+        match self.refusal(&frame) {
+            Some(reason) => io.discard(frame, reason),
+            None => {
+                self.put(&frame);
+                io.sent(frame);
+            }
+        }
+    }
+
+    #[inline]
+    fn refusal(&self, frame: &Frame) -> Option<DropReason> {
+        if frame.offload != Offload::default() {
+            return Some(DropReason::TxError);
+        }
+        let pieces = frame.len().div_ceil(CHUNK as usize);
+        if pieces > if self.binding.frags { MOST_PIECES } else { 1 } {
+            return Some(DropReason::TooBig);
+        }
+        let room = self.free.len().min(self.socket.rings.tx.room() as usize);
+        (pieces > room).then_some(DropReason::TxFull)
+    }
+
+    /// Copies a frame into chunks, of which there are enough.
+    #[inline]
+    fn put(&mut self, frame: &Frame) {
+        let mut pieces = frame.chunks(CHUNK as usize).peekable();
+        while let Some(piece) = pieces.next() {
+            let Some(chunk) = self.free.pop() else { return };
+            self.socket.chunks.fill(chunk, piece);
+            let more = pieces.peek().is_some();
+            let options = if more { XdpDescOptions::XDP_PKT_CONTD } else { XdpDescOptions::empty() };
+            self.socket.rings.tx.put(XdpDesc { addr: chunk, len: piece.len() as u32, options });
+        }
+    }
+
+    /// Has the kernel send what is in the tx ring, for as long as it takes something.
+    #[inline]
+    fn kick(&mut self) -> io::Result<()> {
+        let mut left = self.socket.rings.tx.pending();
+        while left > 0 && (!self.socket.zero_copy || self.socket.rings.tx.needs_wakeup()) {
+            self.wake()?;
+            self.reap();
+            let before = std::mem::replace(&mut left, self.socket.rings.tx.pending());
+            if left == before {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// One system call that sends. What it refuses for now (EAGAIN, ENOBUFS, EBUSY) stays in the ring.
+    #[inline]
+    fn wake(&mut self) -> io::Result<()> {
+        match self.socket.wake_tx() {
+            Err(Errno::NETDOWN) => self.down = true,
+            Err(lost @ (Errno::NXIO | Errno::NODEV | Errno::BADF)) => {
+                self.gone = true;
+                return Err(lost.into());
+            }
+            Ok(()) | Err(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Counts what the kernel lost since it was last counted.
+    #[cold]
+    fn count_overrun(&mut self, io: &mut Io<'_>) {
+        let lost = self.overrun.saturating_sub(std::mem::replace(&mut self.counted, self.overrun));
+        io.count.rx_frames.add(lost);
+        io.count.drops[DropReason::RxOverrun.index()].add(lost);
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.gone { Err(Errno::NODEV.into()) } else { Ok(()) }
+    }
+}
+
+impl Queue for XdpQueue {
+    #[inline]
+    fn receive(&mut self, io: &mut Io<'_>, batch: &mut Batch) -> io::Result<()> {
+        self.check()?;
+        self.kick()?;
+        if self.overrun != self.counted {
+            self.count_overrun(io);
+        }
+        let taken = self.drain(io, batch);
+        if taken > 0 {
+            self.recycle(taken);
+        }
+        if self.socket.rings.fill.needs_wakeup() || self.binding.busy_poll && taken == 0 {
+            self.socket.wake_rx();
+        }
+        Ok(())
+    }
+
+    fn transmit(&mut self, io: &mut Io<'_>, batch: &mut Batch) -> io::Result<()> {
+        if let Err(error) = self.check() {
+            batch.drain().for_each(|frame| io.discard(frame, DropReason::PortDown));
+            return Err(error);
+        }
+        self.reap();
+        batch.consume(|_, frame| self.enqueue(io, frame));
+        self.socket.rings.tx.release();
+        self.kick()
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.socket.as_fd())
+    }
+
+    /// Also true while frames wait to be sent, which no event would tell.
+    fn arm(&mut self) -> bool {
+        self.gone |= self.socket.is_lost();
+        let unsent = !self.down && self.socket.rings.tx.pending() > 0;
+        self.gone || unsent || self.socket.rings.rx.look() > 0
+    }
+
+    fn is_up(&mut self) -> bool {
+        let up = self.binding.interface.is_up();
+        self.gone |= up.is_err() || self.socket.is_lost();
+        self.down = !up.unwrap_or(false);
+        self.overrun = self.socket.overrun().unwrap_or(self.overrun);
+        !self.down && !self.gone
+    }
+}
+
+impl Drop for XdpQueue {
+    /// The program goes before the sockets it knows; the other order has crashed drivers.
+    fn drop(&mut self) {
+        self.binding.attachment.detach();
+    }
+}

@@ -1,0 +1,48 @@
+//! AF_XDP ports: interfaces of somebody else, through memory shared with the kernel.
+
+use crossdock_engine::ports::Whereabouts;
+use crossdock_engine::ports::xdp::{Xdp, XdpConfig, XdpError, XdpHandle};
+use tracing::info;
+
+use super::{Handle, Kind, Made, Refusal, no_netns, packet_instead};
+use crate::config::PortConfig;
+
+/// Binds to the interface.
+pub(super) fn make(port: &PortConfig) -> Result<Made, Refusal> {
+    match Xdp::open(&config(port)) {
+        Ok(xdp) => {
+            info!(port = port.name, mode = xdp.mode().name(), "XDP program attached");
+            Ok(Made { handle: Box::new(xdp.handle()), port: Box::new(xdp) })
+        }
+        Err(error) if error.is_refusal() => packet_instead(port, error),
+        Err(error) => Err(refusal(port, &error)),
+    }
+}
+
+impl Handle for XdpHandle {
+    fn whereabouts(&self) -> Option<Whereabouts> {
+        self.whereabouts()
+    }
+}
+
+fn config(port: &PortConfig) -> XdpConfig {
+    XdpConfig {
+        netns: port.netns.clone(),
+        queues: port.queues.map(u32::from),
+        ..XdpConfig::new(&port.name, &port.ifname)
+    }
+}
+
+/// Tells why there is no AF_XDP port for `port`.
+fn refusal(port: &PortConfig, error: &XdpError) -> Refusal {
+    let (kind, hint) = match error {
+        XdpError::Netns(missing) => return no_netns(port, missing),
+        XdpError::NoInterface { .. } => (Kind::Unknown, "an xdp port takes an interface that exists: see \"ip link\""),
+        XdpError::Privilege { .. } => (Kind::Failed, "run as root"),
+        // Not met: packet sockets serve the interface then.
+        XdpError::Taken { .. } | XdpError::Refused { .. } => {
+            (Kind::Failed, "kind = \"packet\" works with every interface")
+        }
+    };
+    Refusal::new(kind, format!("port {}: {error}", port.name), hint)
+}
