@@ -2,7 +2,6 @@
 
 use pcap_parser::traits::{PcapNGPacketBlock, PcapReaderIterator};
 use pcap_parser::{Block, Linktype, PcapBlockOwned, PcapError, create_reader};
-use std::fs::File;
 use std::io;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ const BLOCK_MAX: usize = 64 << 20;
 const NANOS: u128 = 1_000_000_000;
 
 /// A capture file being read.
-pub(super) struct Reader {
+pub(in crate::ports) struct Reader {
     blocks: Box<dyn PcapReaderIterator + Send>,
     times: Times,
     room: usize,
@@ -21,7 +20,7 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Begins at the file's present position.
-    pub fn new(file: File) -> io::Result<Reader> {
+    pub fn new(file: impl io::Read + Send + 'static) -> io::Result<Reader> {
         let blocks = create_reader(CHUNK, file).map_err(|error| invalid(&error))?;
         Ok(Reader { blocks, times: Times::default(), room: CHUNK })
     }
@@ -138,6 +137,7 @@ fn invalid(error: &PcapError<&[u8]>) -> io::Error {
 mod tests {
     use super::*;
     use crate::pcapng::{Packet, Writer};
+    use std::fs::File;
     use std::io::{Seek, Write};
 
     fn file(bytes: &[u8]) -> File {
