@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use crossdock_engine::wire::Mac;
 use crossdock_engine::wire::ethernet::{ARP, IPV4, IPV6, VLAN};
+use crossdock_engine::wire::vnet::MAX_FRAME;
 use etherparse::{
     IpHeaders, IpNumber, Ipv4Header, Ipv6Header, LaxNetSlice, LaxSlicedPacket, PacketBuilder, TransportSlice,
 };
@@ -113,6 +114,9 @@ impl Fields {
     pub fn frame(&self, source: Mac) -> Result<Vec<u8>, FieldError> {
         if self.mac.is_some() || self.host.is_some() || self.port.is_some() {
             return Err(FieldError::Contradiction("mac, host and port do not say which: name src or dst and the like"));
+        }
+        if self.len > Some(MAX_FRAME) {
+            return Err(FieldError::Contradiction("no frame is of that len"));
         }
         let mut frame = [self.dst.unwrap_or(Mac::BROADCAST).0, self.src.unwrap_or(source).0].concat();
         if let Some(vlan) = self.vlan {
@@ -314,5 +318,6 @@ mod tests {
         assert!(fields("ip_src=10.0.0.1 ip_dst=fd00::1").frame(SOURCE).is_err());
         assert!(fields("host=10.0.0.1").frame(SOURCE).is_err());
         assert!(fields("len=70000").frame(SOURCE).is_err());
+        assert!(fields("type=arp len=99999999999999").frame(SOURCE).is_err());
     }
 }
