@@ -60,21 +60,21 @@ impl Args {
 
     /// Measured part of a TCP transfer, after 1 s of warm-up.
     pub fn tcp_time(&self) -> Duration {
-        Duration::from_secs(if self.quick { 1 } else { 2 })
+        Duration::from_secs(1)
     }
 
     /// Counted part of a packet-rate run, after 0.2 s of warm-up.
     pub fn packets_time(&self) -> Duration {
-        Duration::from_millis(if self.quick { 300 } else { 1000 })
+        Duration::from_millis(if self.quick { 300 } else { 700 })
     }
 
     /// Duration of a request/response run.
     pub fn rtt_time(&self) -> Duration {
-        Duration::from_millis(if self.quick { 300 } else { 1000 })
+        Duration::from_millis(if self.quick { 300 } else { 500 })
     }
 
     /// How long an idle switch is watched.
     pub fn idle_time(&self) -> Duration {
-        Duration::from_secs(if self.quick { 1 } else { 2 })
+        Duration::from_secs(1)
     }
 }

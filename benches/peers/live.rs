@@ -96,7 +96,12 @@ impl Source for LiveFrames {
 /// `return bpf_redirect(interface, 0)`, as `struct bpf_insn`s.
 fn redirect_to(interface: u32) -> [[u8; 8]; 4] {
     let [a, b, c, d] = interface.to_ne_bytes();
-    [[0xb7, 1, 0, 0, a, b, c, d], [0xb7, 2, 0, 0, 0, 0, 0, 0], [0x85, 0, 0, 0, 23, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]]
+    [
+        [0xb7, 1, 0, 0, a, b, c, d],
+        [0xb7, 2, 0, 0, 0, 0, 0, 0],
+        [0x85, 0, 0, 0, 23, 0, 0, 0],
+        [0x95, 0, 0, 0, 0, 0, 0, 0],
+    ]
 }
 
 fn load(code: &[[u8; 8]]) -> io::Result<OwnedFd> {

@@ -1,5 +1,6 @@
-//! Open vSwitch's userspace datapath. Its main thread serves TAPs and packet sockets, a polling thread AF_XDP ports; all
-//! are on the switch's CPU.
+//! Open vSwitch's userspace datapath. Its main thread serves TAPs and packet sockets, and is on the switch's CPU. A polling
+//! thread serves AF_XDP ports: then that is on the switch's CPU, where it leaves no room, and the main thread is free to
+//! run where the scheduler finds some.
 
 use super::{SWITCH_ENDS, add_veth, add_veth_with_checksums, bring_hosts_up};
 use crate::ovs::Ovs;
@@ -18,8 +19,8 @@ const POLLING: &str = "pmd-cpu-mask=0x2";
 
 pub fn connect(bed: &mut Testbed) -> Result<()> {
     let has_tso = matches!(bed.system, System::OvsTapTso | System::OvsTapSystemTso);
-    let config = if has_tso { TSO } else { POLLING };
-    let ovs = Ovs::start(&bed.lab, &bed.switch_namespace, Some(Placement::SWITCH), config)?;
+    let (config, main_thread) = if has_tso { (TSO, Some(Placement::SWITCH)) } else { (POLLING, None) };
+    let ovs = Ovs::start(&bed.lab, &bed.switch_namespace, main_thread, config)?;
     ensure!(!has_tso || ovs.vswitchd.stderr().contains(TSO_LOG), "no TSO in ovs-vswitchd: {}", ovs.vswitchd.stderr());
     for (host, port) in bed.system.ports().into_iter().enumerate() {
         add_port(bed, &ovs, host, port)?;
