@@ -4,7 +4,7 @@
 //!
 //! A worker has a [`Tap`]. While nobody watches it is empty, and costs one branch a batch: after receiving, before
 //! sending, and in the drop path. A capture puts a [`Sink`] into it, and keeps the [`Source`]: the two ends of a ring
-//! of bytes that one thread fills and one empties, mapped when the capture begins. A record is a [`Head`] and the first
+//! of bytes that one thread fills and one empties, mapped when the capture begins. A record is a `Head` and the first
 //! bytes of the frame:
 //!
 //! ```text

@@ -79,7 +79,7 @@ fn write<const N: usize>(frame: &mut Frame, at: usize, bytes: [u8; N]) -> Result
 
 /// The addresses move into the headroom, the tag stands behind them.
 #[inline(always)]
-fn push_vlan(frame: &mut Frame, tag: Tag) -> Result<(), DropReason> {
+pub(crate) fn push_vlan(frame: &mut Frame, tag: Tag) -> Result<(), DropReason> {
     shift(&mut frame.offload, VLAN_TAG_LEN as i16)?;
     if !frame.prepend(VLAN_TAG_LEN) {
         return Err(DropReason::NoHeadroom);

@@ -16,9 +16,11 @@
 //! while frames wait: it throws them away by name.
 
 use crate::drop::DropReason;
+use crate::execute::push_vlan;
 use crate::frame::{Batch, Frame, Offload, SMALL_ROOM, SUPER_ROOM};
 use crate::ports::{Io, Queue};
 use crate::wire::ethernet::VLAN_TAG_LEN;
+use crate::wire::vlan::Tag;
 use crate::wire::vnet;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
@@ -29,9 +31,6 @@ use std::sync::Arc;
 const SUPER_BURST: usize = 64 * 1024;
 /// Reads after which a receive call ends, even if every frame had to be dropped: more than the kernel queues (1000).
 const MOST_READS: usize = 1024;
-
-/// Bytes of a frame in front of its VLAN tag: both addresses.
-const ADDRESSES: usize = 12;
 
 /// An open file that frames pass through.
 pub(super) trait Device: AsFd + Send + Sync + 'static {
@@ -309,22 +308,8 @@ fn refuse(io: &mut Io<'_>, frame: Frame, reason: DropReason) {
 /// Puts a VLAN tag behind the addresses. False when there is no room, or no frame.
 #[inline]
 fn insert(tag: Option<[u8; VLAN_TAG_LEN]>, frame: &mut Frame) -> bool {
-    tag.is_none_or(|tag| insert_tag(tag, frame))
-}
-
-fn insert_tag(tag: [u8; VLAN_TAG_LEN], frame: &mut Frame) -> bool {
-    if frame.len() < ADDRESSES || !frame.prepend(VLAN_TAG_LEN) {
-        return false;
-    }
-    frame.copy_within(VLAN_TAG_LEN..VLAN_TAG_LEN + ADDRESSES, 0);
-    frame[ADDRESSES..ADDRESSES + VLAN_TAG_LEN].copy_from_slice(&tag);
-    if let Some(csum) = &mut frame.offload.csum {
-        csum.start += VLAN_TAG_LEN as u16;
-    }
-    if let Some(gso) = &mut frame.offload.gso {
-        gso.hdr_len += VLAN_TAG_LEN as u16;
-    }
-    frame.len() <= vnet::MAX_FRAME
+    let inserted = tag.is_none_or(|tag| push_vlan(frame, Tag::from_bytes(tag)).is_ok());
+    inserted && frame.len() <= vnet::MAX_FRAME
 }
 
 /// Repeats a system call that a signal interrupted.

@@ -135,6 +135,11 @@ impl Tag {
         Tag([a, b, c, d])
     }
 
+    /// The tag of these bytes.
+    pub const fn from_bytes(bytes: [u8; VLAN_TAG_LEN]) -> Tag {
+        Tag(bytes)
+    }
+
     /// Its kind.
     #[inline]
     pub const fn tpid(self) -> Tpid {

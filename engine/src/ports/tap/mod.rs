@@ -15,6 +15,7 @@
 
 mod link;
 mod place;
+#[cfg_attr(not(feature = "plain-tap"), path = "plain_absent.rs")]
 mod plain;
 mod sys;
 

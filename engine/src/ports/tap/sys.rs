@@ -116,6 +116,7 @@ pub(super) fn set_persist(tun: BorrowedFd<'_>, persist: bool) -> io::Result<()> 
 }
 
 /// The file of a `tun-tap` interface, which lends none itself.
+#[cfg(feature = "plain-tap")]
 pub(super) fn file_of(iface: &tun_tap::Iface) -> BorrowedFd<'_> {
     // SAFETY: the file stays open for as long as `iface` lives, and it is borrowed here.
     unsafe { BorrowedFd::borrow_raw(iface.as_raw_fd()) }

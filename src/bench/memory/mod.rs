@@ -7,201 +7,18 @@
 //! `cargo bench --bench memory`; `-- --quick` for a fast look, `-- --json FILE` for the numbers, `-- --profile hit`
 //! (`captured`, `mesh`, `new`, `vlan-none`, `vlan-same`, `vlan-push`, `vlan-pop`) for one case alone.
 
-use crossdock_engine::capture::{Scope, Source, ring};
+mod cores;
+mod rig;
+
 use crossdock_engine::clock::{Millis, ticks};
-use crossdock_engine::flow::PortId;
-use crossdock_engine::frame::{Arena, Batch, Frame, Pool};
-use crossdock_engine::ports::{Caps, Io, Queue};
-use crossdock_engine::stats::PortCounters;
-use crossdock_engine::tables::topology::{Domain, DomainId, PortView, Topology};
 use crossdock_engine::tables::vlan::Tagging;
 use crossdock_engine::wire::Mac;
-use crossdock_engine::wire::ethernet::VLAN_TAG_LEN;
-use crossdock_engine::wire::vlan::{Tag, Tci, Tpid, Vid};
-use crossdock_engine::worker::{Attachment, PhaseTicks, Worker, WorkerConfig};
+use crossdock_engine::wire::vlan::Vid;
+use crossdock_engine::worker::PhaseTicks;
+use rig::{FRAME, Random, Rig, mac};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
-
-/// Length of every frame, without FCS.
-const FRAME: usize = 60;
-
-/// A port whose far end is the bench: a vector of frames each way.
-#[derive(Clone, Default)]
-struct Shelf(Arc<Mutex<(Vec<Frame>, Vec<Frame>)>>);
-
-struct ShelfQueue {
-    rx: Vec<Frame>,
-    tx: Vec<Frame>,
-    shelf: Shelf,
-}
-
-impl Shelf {
-    fn with<T>(&self, f: impl FnOnce(&mut (Vec<Frame>, Vec<Frame>)) -> T) -> T {
-        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Queue for ShelfQueue {
-    fn receive(&mut self, _io: &mut Io<'_>, batch: &mut Batch) -> io::Result<()> {
-        batch.take_from(&mut self.rx);
-        Ok(())
-    }
-
-    fn transmit(&mut self, io: &mut Io<'_>, batch: &mut Batch) -> io::Result<()> {
-        io.count.tx_frames.add(batch.len() as u64);
-        io.count.tx_bytes.add(batch.iter().map(|frame| frame.len() as u64).sum());
-        batch.move_to(&mut self.tx);
-        Ok(())
-    }
-
-    /// Swaps the vectors with the shelf: not part of what is timed.
-    fn is_up(&mut self) -> bool {
-        self.shelf.with(|(rx, tx)| {
-            std::mem::swap(rx, &mut self.rx);
-            std::mem::swap(tx, &mut self.tx);
-        });
-        true
-    }
-}
-
-/// A worker between two shelves.
-struct Rig {
-    worker: Worker,
-    pool: Pool,
-    shelves: [Shelf; 2],
-    /// The tag of the frames that come by each port.
-    tags: [Option<Tag>; 2],
-    batch: usize,
-    /// Frames of a round: a batch for each port that sends.
-    round: usize,
-    now: u32,
-    /// Reads a capture, where one is under way.
-    source: Option<Source>,
-}
-
-impl Rig {
-    fn new(batch: usize, macs: usize) -> io::Result<Rig> {
-        Rig::with([Tagging::Transparent, Tagging::Transparent], batch, macs)
-    }
-
-    fn with(ports: [Tagging; 2], batch: usize, macs: usize) -> io::Result<Rig> {
-        let arena = Arena::new(4096, 32)?;
-        let config = WorkerConfig { batch, flows: macs.max(1024), ..WorkerConfig::default() };
-        let mut worker = Worker::new(config, &arena, Vec::new())?;
-        let tags = ports.each_ref().map(|tagging| matches!(tagging, Tagging::Trunk { .. }).then_some(TAG));
-        let view = |vlan| Some(PortView { domain: Some(DomainId(0)), vlan, ..PortView::default() });
-        let members = vec![PortId(0), PortId(1)];
-        let domain = Domain { fdb_max: (2 * macs).max(1024), members, ..Domain::new("lan") };
-        worker.tables().publish(Arc::new(Topology { ports: ports.map(view).into(), domains: vec![Some(domain)] }))?;
-        let shelves = [Shelf::default(), Shelf::default()];
-        for (i, shelf) in shelves.iter().enumerate() {
-            let room = || Vec::with_capacity(4096);
-            shelf.with(|s| *s = (room(), room()));
-            let queue = ShelfQueue { rx: room(), tx: room(), shelf: shelf.clone() };
-            let counters = Arc::new(PortCounters::default());
-            let (port, name) = (PortId(i as u16), i.to_string());
-            worker.attach(Attachment {
-                port,
-                name,
-                queues: vec![Box::new(queue)],
-                via: 0,
-                counters,
-                up: Arc::default(),
-                caps: Caps { mtu: 1500, ..Caps::default() },
-            });
-        }
-        let round = 2 * batch;
-        Ok(Rig { worker, pool: arena.pool(4096, 0), shelves, tags, batch, round, now: 1, source: None })
-    }
-
-    /// Puts frames of these addresses at the ports, in order of receipt.
-    fn load(&mut self, frames: &[(usize, Mac, Mac)]) {
-        for &(port, source, destination) in frames {
-            let Some(mut frame) = self.pool.alloc(FRAME + VLAN_TAG_LEN) else { continue };
-            let tag = self.tags[port].map(Tag::to_bytes);
-            let tag = tag.as_ref().map_or(&[][..], |bytes| bytes);
-            let filled = frame.fill(&[0; FRAME + VLAN_TAG_LEN][..FRAME + tag.len()]);
-            frame[..6].copy_from_slice(&destination.0);
-            frame[6..12].copy_from_slice(&source.0);
-            frame[12..12 + tag.len()].copy_from_slice(tag);
-            frame[12 + tag.len()] = 8;
-            assert!(filled);
-            self.shelves[port].with(|(rx, _)| rx.push(frame));
-        }
-        self.swap();
-    }
-
-    /// From now on all frames are captured as `xdock capture` does it, and read while the clock stands still.
-    fn capture(&mut self) {
-        let (sink, source) = ring(Scope { port: None, drops_only: false, snaplen: 256 }, 8 << 20);
-        self.worker.tap().add(sink);
-        self.source = Some(source);
-    }
-
-    /// Reads what was captured; how many frames.
-    fn read(&mut self) -> usize {
-        self.source.as_mut().map_or(0, |source| std::iter::from_fn(|| source.read().map(drop)).count())
-    }
-
-    /// Takes back what the ports sent.
-    fn unload(&mut self) -> usize {
-        self.swap();
-        let mut count = 0;
-        for shelf in &self.shelves {
-            shelf.with(|(rx, tx)| {
-                for frame in tx.drain(..).chain(rx.drain(..)) {
-                    self.pool.free(frame);
-                    count += 1;
-                }
-            });
-        }
-        count
-    }
-
-    fn swap(&mut self) {
-        self.worker.check_links();
-    }
-
-    /// Sends the frames through, one batch a port at a time; ticks for all of them.
-    fn pass(&mut self, frames: &[(usize, Mac, Mac)], clock: u64, mut phases: Option<&mut PhaseTicks>) -> u64 {
-        let mut spent = 0;
-        for round in frames.chunks(self.round) {
-            self.load(round);
-            let begin = ticks();
-            let n = match phases.as_deref_mut() {
-                None => self.worker.poll(Millis(self.now)),
-                Some(phases) => self.worker.poll_timed(Millis(self.now), phases),
-            };
-            spent += (ticks() - begin).saturating_sub(clock);
-            let seen = self.read();
-            assert!(seen == 0 || seen == 2 * n, "in and out");
-            assert_eq!((n, self.unload()), (round.len(), round.len()), "every frame in, every frame out");
-        }
-        spent
-    }
-}
-
-/// A small generator: the bench must not depend on what a library's version draws.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-}
-
-fn mac(side: usize, n: usize) -> Mac {
-    let [_, _, _, _, a, b, c, d] = (n as u64).to_be_bytes();
-    Mac([2, side as u8, a, b, c, d])
-}
+use std::time::Duration;
 
 /// Who talks to whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -243,9 +60,6 @@ fn teach(rig: &mut Rig, macs: usize) {
         }
     }
 }
-
-/// The tag of a trunk's frames.
-const TAG: Tag = Tag::new(Tpid::CUSTOMER, Tci(1));
 
 /// A port of VLAN 1 without tags, and one with tags.
 fn access() -> Tagging {
@@ -398,6 +212,7 @@ impl Bench {
 pub fn main() -> io::Result<()> {
     let args: Vec<String> = std::env::args().collect();
     let quick = args.iter().any(|a| a == "--quick");
+    let all = std::thread::available_parallelism().map_or(1, usize::from);
     pin_to_last_core();
     let mut bench = Bench::new(quick);
     println!(
@@ -413,6 +228,7 @@ pub fn main() -> io::Result<()> {
     misses(&mut bench)?;
     captures(&mut bench)?;
     phase_table(&mut bench)?;
+    cores(&mut bench, all, quick)?;
     if let Some(file) = args.iter().position(|a| a == "--json").and_then(|i| args.get(i + 1)) {
         let body: Vec<String> = bench.cells.iter().map(|(name, value)| format!("  \"{name}\": {value:.1}")).collect();
         std::fs::write(file, format!("{{\n{}\n}}\n", body.join(",\n")))?;
@@ -486,6 +302,25 @@ fn captures(bench: &mut Bench) -> io::Result<()> {
         "L2 hit, 64 addresses, batch 64, captured (in and out): {:.1}\n",
         bench.cell("hit_captured".into(), ticks)
     );
+    Ok(())
+}
+
+/// One worker on the last core, and one on each of the last two, in turns.
+fn cores(bench: &mut Bench, all: usize, quick: bool) -> io::Result<()> {
+    let Some(last) = all.checked_sub(1).filter(|last| *last > 0) else { return Ok(()) };
+    let time = Duration::from_millis(if quick { 200 } else { 1000 });
+    let mut ratios = Vec::new();
+    let mut rates = (Vec::new(), Vec::new());
+    for _ in 0..bench.passes {
+        let (one, two) = (cores::rate(&[last], time)?, cores::rate(&[last - 1, last], time)?);
+        ratios.push(two / one);
+        rates.0.push(one);
+        rates.1.push(two);
+    }
+    let [one, two, ratio] = [rates.0, rates.1, ratios].map(typical);
+    println!("\n| workers, each on its own core | 1 | 2 | ratio |\n|---|---|---|---|");
+    println!("| frames made, switched and freed, millions a second | {one:.1} | {two:.1} | {ratio:.2} |");
+    bench.cell("cores_ratio".into(), ratio);
     Ok(())
 }
 
