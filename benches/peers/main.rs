@@ -72,7 +72,7 @@ pub struct Results {
 }
 
 /// A system that could not be set up or measured.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Failure {
     pass: Pass,
     system: System,

@@ -23,13 +23,17 @@ pub fn print(args: &Args, results: &Results) {
             println!("\n**{pass}**");
             args.rows.iter().for_each(|&row| Table::new(row, &args.systems_of(row), &samples).print());
         }
-        results.failures.iter().filter(|failure| failure.pass == pass).for_each(print_failure);
+        print_failures(&results.failures, pass);
     }
     print_notes(args, &results.samples);
 }
 
-fn print_failure(failure: &Failure) {
-    println!("\nNot measured here ({}): {}: {}", failure.pass, failure.system.name(), failure.reason);
+/// What failed for the same reason twice is said once.
+fn print_failures(failures: &[Failure], pass: Pass) {
+    let first = |index: usize| !failures[..index].contains(&failures[index]);
+    for (_, failure) in failures.iter().enumerate().filter(|(index, failure)| failure.pass == pass && first(*index)) {
+        println!("\nNot measured here ({pass}): {}: {}", failure.system.name(), failure.reason);
+    }
 }
 
 /// Writes every sample.
