@@ -11,7 +11,7 @@ SUDO       := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 AS_ROOT    := $(if $(SUDO),--config "target.'cfg(unix)'.runner = 'sudo -E'")
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap bootstrap-bench build demo test test-unit test-namespaces lint check deny bench clean
+.PHONY: help bootstrap bootstrap-bench build demo test test-unit test-namespaces lint check fuzz fuzz-smoke bootstrap-fuzz loom miri deny bench clean
 
 help: ## Print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
@@ -49,6 +49,26 @@ check: lint test ## What CI runs
 
 deny: ## Licences, advisories and sources of the dependencies (cargo-deny)
 	$(CARGO) deny check
+
+FUZZ_SECONDS ?= 60
+
+fuzz: bootstrap-fuzz ## Search for inputs that break a decoder: FUZZ_SECONDS (60) for each target, with libFuzzer
+	scripts/fuzz.sh $(FUZZ_SECONDS)
+
+fuzz-smoke: bootstrap-fuzz ## The same for 5 seconds each
+	scripts/fuzz.sh 5
+
+bootstrap-fuzz:
+	@$(BOOTSTRAP) fuzz
+
+loom: bootstrap ## Every interleaving of what two threads share (loom)
+	RUSTFLAGS='--cfg loom' $(CARGO) test --package crossdock-engine --lib --target-dir $(TARGET_DIR)/loom bell
+
+miri: bootstrap ## The unsafe memory modules under Miri (needs the nightly toolchain)
+	@$(CARGO) +nightly miri --version >/dev/null 2>&1 || \
+	{ echo 'Miri is not there. To get it: rustup toolchain install nightly --component miri,rust-src' >&2; exit 1; }
+	MIRIFLAGS=-Zmiri-disable-isolation $(CARGO) +nightly miri test --package crossdock-engine --lib \
+	    --target-dir $(TARGET_DIR)/miri -- frame:: memory:: table::
 
 bench: bootstrap-bench ## Ticks per frame in memory, then the load test against other switches (root)
 	$(CARGO) bench --bench memory

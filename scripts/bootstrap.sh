@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Installs what Crossdock needs from Debian's packages, and only what is missing. Safe to run again.
 #
-# usage: scripts/bootstrap.sh [bench]
+# usage: scripts/bootstrap.sh [bench|fuzz]
 #
 #   (nothing)   what building, the demo and the tests need
 #   bench       also the switches that `make bench` compares with
+#   fuzz        also the C++ compiler that libFuzzer is built with
 #
 # Works as root, or as a user who may use sudo.
 set -euo pipefail
@@ -99,7 +100,8 @@ HELP
 case "${1-}" in
     "") ;;
     bench) packages+=("${bench_packages[@]}") ;;
-    *) say "usage: scripts/bootstrap.sh [bench]"; exit 2 ;;
+    fuzz) packages+=(g++) ;;
+    *) say "usage: scripts/bootstrap.sh [bench|fuzz]"; exit 2 ;;
 esac
 ensure_packages "${packages[@]}"
 check_rust

@@ -238,9 +238,16 @@ fn the_doctor_tries_everything_and_leaves_nothing() {
     for needed in ["network namespace", "/dev/net/tun", "TAP", "switch", "CAP_NET_ADMIN"] {
         assert_eq!(state(needed), "ok", "{needed}");
     }
-    for looked in
-        ["TAP offloads", "AF_PACKET", "AF_XDP", "cores", "halt polling", "huge pages", "locked memory", "hypervisor"]
-    {
+    for looked in [
+        "TAP offloads",
+        "AF_PACKET",
+        "AF_XDP, generic mode",
+        "cores",
+        "halt polling",
+        "huge pages",
+        "locked memory",
+        "hypervisor",
+    ] {
         assert!(["ok", "limited", "missing"].contains(&state(looked).as_str().unwrap()), "{looked}");
     }
     assert_eq!(links(), before);

@@ -504,6 +504,15 @@ mod tests {
     }
 
     #[test]
+    fn a_tag_that_moves_the_checksum_beyond_16_bits_is_refused() {
+        let offload = Offload { csum: Some(Csum { start: u16::MAX - 1, offset: 0 }), gso: None };
+        let mut bench = Bench::new([Ok([&vnet::emit(&offload)[..], &[0; vnet::MAX_FRAME - VLAN_TAG_LEN]].concat())]);
+        *bench.queue.device.tag.lock().unwrap() = Some([0x81, 0, 0, 7]);
+        assert_eq!(bench.receive().unwrap(), []);
+        assert_eq!(bench.count.drops[DropReason::BadVnetHeader.index()].get(), 1);
+    }
+
+    #[test]
     fn a_tag_goes_back_and_the_offsets_move() {
         let mut packet = Vec::new();
         let builder = etherparse::PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64);

@@ -12,6 +12,9 @@
 pub mod channel;
 mod device;
 pub mod fault;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod netns;
 pub mod packet;
 pub mod pcap;

@@ -3,19 +3,17 @@
 use std::fmt::Display;
 use std::io;
 use std::net::UdpSocket;
-use std::os::fd::AsFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crossdock::engine::ports::packet::{Packet, PacketConfig};
 use crossdock::engine::ports::tap::{Tap, TapConfig};
 use crossdock::engine::ports::{Caps, Port};
 use crossdock::engine::switch::{Config, Membership, Switch};
 use crossdock::engine::tables::topology::Domain;
-use rustix::net::netdevice::name_to_index;
-use rustix::net::{AddressFamily, SocketType, socket};
 
 use super::Check;
-use super::sys::{self, XdpMode};
+use super::sys;
 
 /// How long a frame may take through an idle switch on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -109,53 +107,41 @@ fn passes() -> io::Result<Duration> {
     Ok(begin.elapsed())
 }
 
+/// A packet port on a TAP, which stands for an interface that somebody else made.
 fn packet() -> Check {
-    let opened = socket(AddressFamily::PACKET, SocketType::RAW, None).map_err(io::Error::from);
-    let header = opened.and_then(|socket| sys::packet_vnet_header(socket.as_fd()));
-    let found = header.map(|()| "with virtio-net header");
-    Check::tried(
-        "AF_PACKET",
-        found,
-        "no packet ports, the fallback for interfaces that others made (needs CAP_NET_RAW)",
-    )
+    let tried = stand_in("xdprobe2").and_then(|_tap| Packet::open(&PacketConfig::new("p", "xdprobe2")).map_err(text));
+    let leads_to = "no packet ports, the fallback for interfaces that others made (needs CAP_NET_RAW)";
+    Check::tried("AF_PACKET", tried.map(|_| "bound to a TAP, with virtio-net header"), leads_to)
 }
 
-/// AF_XDP: a socket, a program, and where it can be attached. A TAP stands for the interface.
+/// AF_XDP ports on a TAP.
+#[cfg(feature = "xdp")]
 fn xdp() -> Vec<Check> {
-    let opened = socket(AddressFamily::XDP, SocketType::RAW, None).map(|_| "socket opened").map_err(io::Error::from);
-    let packet = "xdp ports fall back to packet ports (needs CONFIG_XDP_SOCKETS and CAP_NET_RAW)";
-    let mut checks = vec![Check::tried("AF_XDP", opened, packet)];
-    let program = match sys::load_xdp_pass() {
-        Ok(program) => program,
-        Err(error) => {
-            let leads_to = "xdp ports fall back to packet ports (needs CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN)";
-            checks.push(Check::missing("XDP program", error, leads_to));
-            return checks;
-        }
+    use crossdock::engine::ports::xdp::{Mode, Xdp, XdpConfig};
+    let tried = |ifname: &str, mode| {
+        let tap = stand_in(ifname)?;
+        let config = XdpConfig { mode: Some(mode), ..XdpConfig::new("x", ifname) };
+        let bound = Xdp::open(&config).map(|_| "bound to a TAP, and gone with it").map_err(text);
+        drop(tap);
+        bound
     };
-    checks.push(Check::ok("XDP program", "loaded"));
-    let tap = Tap::create(&TapConfig::new("xdp", "xdprobe3"));
-    let index = tap.as_ref().map_err(|e| io::Error::other(e.to_string())).and_then(|_| interface("xdprobe3"));
-    let attach = |mode| {
-        index.as_ref().map_err(text).and_then(|at| sys::attach_xdp(program.as_fd(), *at, mode).map_err(|e| text(&e)))
-    };
-    let tried = |done: &str| format!("attached {done} to a TAP by bpf_link, and gone with it");
-    let driver = attach(XdpMode::Driver).map(|_| tried("in the driver"));
-    checks.push(Check::tried("XDP driver mode", driver, "xdp ports use generic mode"));
-    let generic = attach(XdpMode::Generic).map(|_| tried("in the stack"));
-    checks.push(Check::tried(
-        "XDP generic mode",
-        generic,
-        "xdp ports work only where a driver has XDP, else packet ports",
-    ));
-    checks
+    let packet = "xdp ports fall back to packet ports (needs CONFIG_XDP_SOCKETS, CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW)";
+    vec![
+        Check::tried("AF_XDP, driver mode", tried("xdprobe3", Mode::Driver), "xdp ports use generic mode"),
+        Check::tried("AF_XDP, generic mode", tried("xdprobe4", Mode::Generic), packet),
+    ]
 }
 
-fn text(error: &impl Display) -> String {
+#[cfg(not(feature = "xdp"))]
+fn xdp() -> Vec<Check> {
+    vec![Check::missing("AF_XDP", "this build has none (feature xdp)", "xdp ports fall back to packet ports")]
+}
+
+/// A TAP in place of an interface that somebody else made.
+fn stand_in(ifname: &str) -> Result<Tap, String> {
+    Tap::create(&TapConfig::new(ifname, ifname)).map_err(text)
+}
+
+fn text(error: impl Display) -> String {
     error.to_string()
-}
-
-fn interface(name: &str) -> io::Result<u32> {
-    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
-    Ok(name_to_index(socket, name)?)
 }

@@ -17,7 +17,7 @@ use super::{Caps, Io, Port, Queue};
 use crate::frame::{Arena, Batch, Frame};
 use crate::pcapng::{Direction, Interface, Packet, Writer};
 use crate::wire::vnet::MAX_FRAME;
-use read::Reader;
+pub(super) use read::Reader;
 use std::fs::File;
 use std::io::{self, BufWriter, Seek};
 use std::os::fd::BorrowedFd;

@@ -2,7 +2,6 @@
 
 use pcap_parser::traits::{PcapNGPacketBlock, PcapReaderIterator};
 use pcap_parser::{Block, Linktype, PcapBlockOwned, PcapError, create_reader};
-use std::fs::File;
 use std::io;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ const BLOCK_MAX: usize = 64 << 20;
 const NANOS: u128 = 1_000_000_000;
 
 /// A capture file being read.
-pub(super) struct Reader {
+pub(in crate::ports) struct Reader {
     blocks: Box<dyn PcapReaderIterator + Send>,
     times: Times,
     room: usize,
@@ -21,7 +20,7 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Begins at the file's present position.
-    pub fn new(file: File) -> io::Result<Reader> {
+    pub fn new(file: impl io::Read + Send + 'static) -> io::Result<Reader> {
         let blocks = create_reader(CHUNK, file).map_err(|error| invalid(&error))?;
         Ok(Reader { blocks, times: Times::default(), room: CHUNK })
     }
@@ -29,6 +28,9 @@ impl Reader {
     /// Reads the next packet into `bytes`; gives its time since 1970, and `None` after the last.
     pub fn next(&mut self, bytes: &mut Vec<u8>) -> io::Result<Option<Duration>> {
         loop {
+            if self.times.is_sectioned && is_too_short(self.blocks.data()) {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "it is damaged"));
+            }
             match self.blocks.next() {
                 Ok((used, block)) => {
                     let time = self.times.packet(&block, bytes)?;
@@ -62,6 +64,8 @@ struct Times {
     /// Units per second, and seconds to add, of the section's interfaces.
     interfaces: Vec<(u64, i64)>,
     last: Duration,
+    /// The file is pcapng.
+    is_sectioned: bool,
 }
 
 impl Times {
@@ -90,7 +94,10 @@ impl Times {
 
     fn section<'a>(&mut self, block: &'a Block<'_>) -> io::Result<Option<(Duration, &'a [u8])>> {
         match block {
-            Block::SectionHeader(_) => self.interfaces.clear(),
+            Block::SectionHeader(_) => {
+                self.is_sectioned = true;
+                self.interfaces.clear();
+            }
             Block::InterfaceDescription(interface) => {
                 let resolution = interface.ts_resolution().filter(|units| *units > 0);
                 self.interfaces.push((resolution.unwrap_or(1_000_000), interface.ts_offset()));
@@ -116,6 +123,13 @@ impl Times {
     }
 }
 
+/// Whether a pcapng block of less than 12 bytes comes next. None is that short, in either byte order, and the parser
+/// (pcap-parser 0.17) subtracts 12 from what a process information block says.
+fn is_too_short(data: &[u8]) -> bool {
+    let len = data.first_chunk().map(|&[_, _, _, _, a, b, c, d]| [a, b, c, d]);
+    len.is_some_and(|len| u32::from_le_bytes(len).min(u32::from_be_bytes(len)) < 12)
+}
+
 /// Whether the packets are Ethernet frames; nothing else can be switched.
 fn ethernet(kind: Linktype) -> io::Result<()> {
     if kind == Linktype::ETHERNET {
@@ -138,6 +152,7 @@ fn invalid(error: &PcapError<&[u8]>) -> io::Error {
 mod tests {
     use super::*;
     use crate::pcapng::{Packet, Writer};
+    use std::fs::File;
     use std::io::{Seek, Write};
 
     fn file(bytes: &[u8]) -> File {
@@ -209,6 +224,13 @@ mod tests {
             let error = read(bytes).unwrap_err().to_string();
             assert!(error.contains(what), "{error}");
         }
+    }
+
+    #[test]
+    fn a_block_that_cannot_be_is_damage() {
+        let mut bytes = Writer::new(Vec::new(), "test").unwrap().into_inner();
+        bytes.extend([0x8000_0001u32, 8, 0, 0].iter().flat_map(|word| word.to_le_bytes()));
+        assert!(read(&bytes).unwrap_err().to_string().contains("damaged"));
     }
 
     proptest::proptest! {
