@@ -20,8 +20,8 @@ packages=(
     # the VLAN tests compare with it, the benches too
     openvswitch-switch
 )
-# further switches for the benches to compare with; the tests have Open vSwitch already
-bench_packages=()
+# for the benches to compare with: DPDK's testpmd, Docker's rules; the tests have Open vSwitch already
+bench_packages=(dpdk-dev iptables)
 
 policy=/usr/sbin/policy-rc.d
 root=$(dirname "${BASH_SOURCE[0]}")/..

@@ -1,5 +1,7 @@
 //! The command line.
 
+use crate::metrics::Load;
+use crate::rows::Row;
 use crate::systems::System;
 use clap::Parser;
 use std::path::PathBuf;
@@ -8,8 +10,11 @@ use std::time::Duration;
 /// Load test between two network namespaces: Crossdock beside its peers.
 #[derive(Parser, Debug)]
 pub struct Args {
-    /// Systems to measure, in this order within each repetition.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "direct,bridge,ovs-tap-tso,xdock")]
+    /// Tables to measure.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "tap,workers,xdp-rate,xdp-rtt,xdp-tap,packet")]
+    pub rows: Vec<Row>,
+    /// Only these systems; otherwise those that each table asks for.
+    #[arg(long, value_enum, value_delimiter = ',')]
     pub systems: Vec<System>,
     /// Repetitions; a cell is their median.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
@@ -29,23 +34,47 @@ pub struct Args {
 }
 
 impl Args {
+    /// The systems of a table, by default or by choice.
+    pub fn systems_of(&self, row: Row) -> Vec<System> {
+        match &self.systems[..] {
+            [] => row.systems(),
+            chosen => chosen.iter().copied().filter(|system| row.takes(*system)).collect(),
+        }
+    }
+
+    /// Every system that some table needs, in a fixed order, each with what is to be done to it, once.
+    pub fn plan(&self) -> Vec<(System, Vec<Load>)> {
+        let mut plan: Vec<(System, Vec<Load>)> = Vec::new();
+        for (row, system) in self.rows.iter().flat_map(|&row| self.systems_of(row).into_iter().map(move |s| (row, s))) {
+            let index = plan.iter().position(|(known, _)| *known == system).unwrap_or_else(|| {
+                plan.push((system, Vec::new()));
+                plan.len() - 1
+            });
+            let loads = &mut plan[index].1;
+            loads.extend(row.loads().iter().filter(|load| load.suits(system)));
+            loads.sort_unstable();
+            loads.dedup();
+        }
+        plan
+    }
+
     /// Measured part of a TCP transfer, after 1 s of warm-up.
     pub fn tcp_time(&self) -> Duration {
-        Duration::from_secs(if self.quick { 1 } else { 2 })
+        Duration::from_secs(1)
     }
 
     /// Counted part of a packet-rate run, after 0.2 s of warm-up.
     pub fn packets_time(&self) -> Duration {
-        Duration::from_millis(if self.quick { 300 } else { 1000 })
+        Duration::from_millis(if self.quick { 300 } else { 700 })
     }
 
     /// Duration of a request/response run.
     pub fn rtt_time(&self) -> Duration {
-        Duration::from_millis(if self.quick { 300 } else { 1000 })
+        Duration::from_millis(if self.quick { 300 } else { 500 })
     }
 
     /// How long an idle switch is watched.
     pub fn idle_time(&self) -> Duration {
-        Duration::from_secs(if self.quick { 1 } else { 5 })
+        Duration::from_secs(1)
     }
 }

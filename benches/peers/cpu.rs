@@ -11,15 +11,38 @@ const TICK: Duration = Duration::from_millis(10);
 /// Flag of kernel threads in `/proc/PID/stat` (`PF_KTHREAD`).
 const KERNEL_THREAD: u64 = 0x0020_0000;
 
-/// Time all CPUs were busy since boot, interrupts included, idle and stolen time not; in ticks of 10 ms.
-pub fn busy() -> Result<Duration> {
-    let text = fs::read_to_string("/proc/stat")?;
-    let line = text.lines().next().context("/proc/stat is empty")?;
-    let fields: Vec<u64> = line.split_whitespace().skip(1).map(str::parse).collect::<Result<_, _>>()?;
-    let [user, nice, system, _idle, _iowait, irq, softirq, ..] = fields[..] else {
-        anyhow::bail!("/proc/stat: {line}");
-    };
-    Ok(ticks(user + nice + system + irq + softirq))
+/// CPU time used since some moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Usage {
+    /// All CPUs, interrupts included, idle and stolen time not; in ticks of 10 ms.
+    pub busy: Duration,
+    /// The part of it in hard and soft interrupts, of source, switch and sink alike; in ticks of 10 ms.
+    pub softirq: Duration,
+    /// The switch's process, where there is one: user, system, and interrupts served while it ran; to the nanosecond.
+    pub switch: Option<Duration>,
+}
+
+impl Usage {
+    /// Since boot; the process since its start.
+    pub fn now(switch: Option<u32>) -> Result<Self> {
+        let switch = switch.map(of_process).transpose()?;
+        let text = fs::read_to_string("/proc/stat")?;
+        let line = text.lines().next().context("/proc/stat is empty")?;
+        let fields: Vec<u64> = line.split_whitespace().skip(1).map(str::parse).collect::<Result<_, _>>()?;
+        let [user, nice, system, _idle, _iowait, irq, softirq, ..] = fields[..] else {
+            anyhow::bail!("/proc/stat: {line}");
+        };
+        Ok(Self { busy: ticks(user + nice + system + irq + softirq), softirq: ticks(irq + softirq), switch })
+    }
+
+    /// Between an earlier moment and this one.
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            busy: self.busy.saturating_sub(before.busy),
+            softirq: self.softirq.saturating_sub(before.softirq),
+            switch: self.switch.zip(before.switch).map(|(after, before)| after.saturating_sub(before)),
+        }
+    }
 }
 
 /// Time the threads of a process have run, to the nanosecond (`/proc/PID/task/TID/schedstat`).

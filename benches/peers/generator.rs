@@ -1,6 +1,7 @@
 //! A source of raw frames: AF_PACKET, `sendmmsg`, no queueing discipline (Linux `packet(7)`).
 #![expect(unsafe_code, reason = "packet sockets and sendmmsg are used through libc")]
 
+use crate::packets::Source;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice::name_to_index, socket_with};
 use std::io;
 use std::mem::{size_of, zeroed};
@@ -30,17 +31,6 @@ impl Generator {
         Ok(Self { socket, frame })
     }
 
-    /// Sends for `time` as fast as it can; returns how many frames it offered. One that finds the interface's queue
-    /// full is dropped by the kernel, ends its system call, and counts.
-    pub fn send_for(&mut self, time: Duration) -> io::Result<u64> {
-        let end = Instant::now() + time;
-        let mut offered = 0;
-        while Instant::now() < end {
-            offered += self.send(BATCH)?.max(1);
-        }
-        Ok(offered)
-    }
-
     /// Sends up to [`BATCH`] frames in one call; returns how many were taken, 0 when the interface is full.
     pub fn send(&mut self, count: usize) -> io::Result<u64> {
         let mut part = libc::iovec { iov_base: self.frame.as_mut_ptr().cast(), iov_len: FRAME };
@@ -54,6 +44,19 @@ impl Generator {
         // SAFETY: `count` messages are valid, and `part` and the frame outlive the call, which only reads them.
         let sent = unsafe { libc::sendmmsg(self.socket.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
         u64::try_from(sent).or_else(|_| full_or_error(io::Error::last_os_error()))
+    }
+}
+
+impl Source for Generator {
+    /// Sends for `time` as fast as it can; returns how many frames it offered. One that finds the interface's queue
+    /// full is dropped by the kernel, ends its system call, and counts.
+    fn send_for(&mut self, time: Duration) -> io::Result<u64> {
+        let end = Instant::now() + time;
+        let mut offered = 0;
+        while Instant::now() < end {
+            offered += self.send(BATCH)?.max(1);
+        }
+        Ok(offered)
     }
 }
 

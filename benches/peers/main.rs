@@ -1,7 +1,9 @@
-//! The load test between two network namespaces: Crossdock beside a veth cable, the Linux bridge and Open vSwitch.
+//! The load test between two network namespaces: Crossdock beside a veth cable, the Linux bridge, the same with Docker's
+//! rules, Open vSwitch and DPDK.
 //!
 //! ```text
-//! cargo bench --bench peers -- [--systems direct,bridge,ovs-tap-tso,xdock] [--runs 5] [--quick] [--halt-poll] [--json FILE]
+//! cargo bench --bench peers -- [--rows tap,workers,xdp-rate,xdp-rtt,xdp-tap,packet] [--systems bridge,xdock,...]
+//!                              [--runs 5] [--quick] [--halt-poll] [--json FILE]
 //! ```
 //!
 //! # Theory of operation
@@ -9,6 +11,10 @@
 //! All systems are measured in one run, interleaved: a repetition sets up one system after the other in fresh
 //! namespaces (two hosts and a switch), measures every metric and tears it down, so that drift of the machine hits all
 //! alike. A cell of the table is the median of the repetitions with the smallest and largest in brackets.
+//!
+//! Each question is a table ([`rows::Row`]); a system that several of them ask for is set up once in a repetition, and
+//! put under each load ([`metrics::Load`]) once. A system that cannot be started or measured here is reported with the
+//! reason, and given up after its second failure.
 //!
 //! Placement decides such numbers, so each row states it (see [`systems::Placement`]). Kernel systems switch inside the
 //! sender's own system call; a userspace switch owns CPU 1, and the hosts either share CPU 0 (`own core`) or the server
@@ -20,21 +26,26 @@
 //! A sample during which processes other than this bench used CPU is marked disturbed, and left out of the median
 //! where there are undisturbed ones.
 //!
-//! It needs root, two CPUs, `iperf3`, `iproute2` and `openvswitch-switch`. Everything it makes is removed again, on
+//! It needs root, two CPUs, `ethtool`, `iperf3`, `iproute2`, and of the peers `iptables`, `openvswitch-switch` and
+//! `dpdk-dev`. Everything it makes is removed again, on
 //! success, error and Ctrl-C; it kills only what it started.
 
 mod args;
+mod connect;
 mod cpu;
 mod generator;
 mod halt_poll;
 mod interrupt;
 #[path = "../../tests/lab/mod.rs"]
 mod lab;
+mod live;
 mod metrics;
 #[path = "../../tests/ovs/mod.rs"]
 mod ovs;
 mod packets;
 mod report;
+mod rows;
+mod table;
 mod rtt;
 mod systems;
 mod tcp;
@@ -44,11 +55,29 @@ use anyhow::{Context, Result, ensure};
 use args::Args;
 use clap::Parser;
 use halt_poll::HaltPoll;
-use metrics::{Pass, Sample};
+use metrics::{Load, Pass, Sample};
 use std::process::ExitCode;
 use std::thread::available_parallelism;
 use systems::System;
 use testbed::Testbed;
+
+/// Failures after which a system is given up in a pass.
+const PATIENCE: usize = 2;
+
+/// All that came of a run.
+#[derive(Debug, Default)]
+pub struct Results {
+    samples: Vec<Sample>,
+    failures: Vec<Failure>,
+}
+
+/// A system that could not be set up or measured.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Failure {
+    pass: Pass,
+    system: System,
+    reason: String,
+}
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -69,31 +98,35 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<()> {
     check(args)?;
     interrupt::install()?;
-    let mut samples = Vec::new();
-    let outcome = measure_passes(args, &mut samples);
-    report::print(args, &samples);
+    let mut results = Results::default();
+    let outcome = measure_passes(args, &mut results);
+    report::print(args, &results);
     if let Some(file) = &args.json {
-        report::write_json(file, &samples).with_context(|| format!("{}", file.display()))?;
+        report::write_json(file, &results).with_context(|| format!("{}", file.display()))?;
     }
-    outcome
+    outcome?;
+    let ours = results.failures.iter().find(|failure| failure.system.is_xdock());
+    ours.map_or(Ok(()), |failure| anyhow::bail!("{} failed: {}", failure.system.name(), failure.reason))
 }
 
 /// What would otherwise fail in the middle of the run.
 fn check(args: &Args) -> Result<()> {
     ensure!(available_parallelism()?.get() >= 2, "the load test needs two CPUs");
-    if args.systems.iter().any(System::is_xdock) {
+    let plan = args.plan();
+    ensure!(!plan.is_empty(), "none of these tables has one of these systems");
+    if plan.iter().any(|(system, _)| system.is_xdock()) {
         lab::xdock_binary().context("xdock cannot be measured; choose others by --systems")?;
     }
     Ok(())
 }
 
-fn measure_passes(args: &Args, samples: &mut Vec<Sample>) -> Result<()> {
-    measure_pass(args, Pass::AsIs, samples)?;
+fn measure_passes(args: &Args, results: &mut Results) -> Result<()> {
+    measure_pass(args, Pass::AsIs, results)?;
     if !args.halt_poll {
         return Ok(());
     }
     match HaltPoll::on()? {
-        Some(_restored_on_drop) => measure_pass(args, Pass::HaltPoll, samples),
+        Some(_restored_on_drop) => measure_pass(args, Pass::HaltPoll, results),
         None => {
             eprintln!("--halt-poll skipped: no {} on this machine", halt_poll::FILE);
             Ok(())
@@ -101,13 +134,34 @@ fn measure_passes(args: &Args, samples: &mut Vec<Sample>) -> Result<()> {
     }
 }
 
-fn measure_pass(args: &Args, pass: Pass, samples: &mut Vec<Sample>) -> Result<()> {
+/// Goes on after a failure, but not after a signal.
+fn measure_pass(args: &Args, pass: Pass, results: &mut Results) -> Result<()> {
+    let plan = args.plan();
     for run in 1..=args.runs {
-        for &system in &args.systems {
+        for (system, loads) in plan.iter().filter(|(_, loads)| !loads.is_empty()) {
+            if failures(results, pass, *system) >= PATIENCE {
+                continue;
+            }
             eprintln!("{pass}: run {run} of {}: {}", args.runs, system.name());
-            let bed = Testbed::new(system).with_context(|| format!("setting up {}", system.name()))?;
-            metrics::measure(&bed, pass, args, samples).with_context(|| format!("measuring {}", system.name()))?;
+            if let Err(error) = measure_system(args, pass, *system, loads, &mut results.samples) {
+                interrupt::check()?;
+                let reason = format!("{error:#}");
+                eprintln!("{}: {reason}", system.name());
+                results.failures.push(Failure { pass, system: *system, reason });
+            }
         }
+    }
+    Ok(())
+}
+
+fn failures(results: &Results, pass: Pass, system: System) -> usize {
+    results.failures.iter().filter(|failure| (failure.pass, failure.system) == (pass, system)).count()
+}
+
+fn measure_system(args: &Args, pass: Pass, system: System, loads: &[Load], samples: &mut Vec<Sample>) -> Result<()> {
+    let bed = Testbed::new(system).context("setting it up")?;
+    for &load in loads {
+        metrics::measure(&bed, load, pass, args, samples).with_context(|| format!("under the load {load:?}"))?;
     }
     Ok(())
 }

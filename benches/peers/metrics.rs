@@ -1,7 +1,9 @@
 //! What is measured of a system, and the samples that come of it.
 
 use crate::args::Args;
+use crate::cpu::Usage;
 use crate::systems::{Placement, System};
+use crate::tcp::Transfer;
 use crate::testbed::Testbed;
 use crate::{cpu, interrupt, packets, rtt, tcp};
 use anyhow::Result;
@@ -20,27 +22,53 @@ pub enum Pass {
     HaltPoll,
 }
 
-/// One column of the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Metric {
-    /// Gbit/s at the receiver.
+/// What is done to a system, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Load {
+    /// One connection from h1 to h2.
     Tcp1,
-    /// Gbit/s at the receiver, four connections.
+    /// Four connections.
     Tcp4,
-    /// Million 64-byte packets per second at h2.
-    Delivered,
-    /// Million 64-byte packets per second the source made.
-    Offered,
-    /// Microseconds.
-    RttP50,
-    /// Microseconds.
-    RttP99,
-    /// Nanoseconds of all CPUs per delivered packet.
-    Cpu,
-    /// Nanoseconds of the switch's process per delivered packet.
-    SwitchCpu,
-    /// Percent of a core the idle switch uses.
+    /// Four connections, with the server on the switch's core.
+    Tcp4ReceiversCore,
+    /// One connection from h2 to h1.
+    TcpBack,
+    /// 64-byte packets from a process.
+    Packets,
+    /// 64-byte packets from the kernel, more than can be taken.
+    Overload,
+    /// One byte there and back.
+    Rtt,
+    /// Nothing.
     Idle,
+}
+
+/// What is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Value {
+    /// Gbit/s or million packets per second at the receiver.
+    Rate,
+    /// Million packets per second the source made.
+    Offered,
+    /// Time of all CPUs: ms per Gbit, ns per delivered packet.
+    Cpu,
+    /// The part of it in interrupts.
+    Softirq,
+    /// The part of it in the switch's process; of an idle one, percent of a core.
+    SwitchCpu,
+    /// Microseconds.
+    P50,
+    /// Microseconds.
+    P99,
+}
+
+/// One column of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metric {
+    /// What is done.
+    pub load: Load,
+    /// What is looked at.
+    pub value: Value,
 }
 
 /// One measured value.
@@ -60,37 +88,55 @@ pub struct Sample {
     pub disturbed: bool,
 }
 
-impl Metric {
-    /// All, in the table's order.
-    pub const ALL: [Self; 9] = [
-        Self::Tcp1,
-        Self::Tcp4,
-        Self::Delivered,
-        Self::Offered,
-        Self::RttP50,
-        Self::RttP99,
-        Self::Cpu,
-        Self::SwitchCpu,
-        Self::Idle,
-    ];
-
-    /// Those that a ratio of two systems says something about.
-    pub const COMPARED: [Self; 7] =
-        [Self::Tcp1, Self::Tcp4, Self::Delivered, Self::RttP50, Self::RttP99, Self::Cpu, Self::SwitchCpu];
-
-    /// The column's head, with the unit.
-    pub fn name(self) -> &'static str {
+impl Load {
+    /// Whether it makes sense for a system: what looks at the switch's process needs one.
+    pub fn suits(self, system: System) -> bool {
         match self {
-            Self::Tcp1 => "TCP 1 stream, Gbit/s",
-            Self::Tcp4 => "TCP 4 streams, Gbit/s",
-            Self::Delivered => "64 B delivered, Mpps",
-            Self::Offered => "64 B offered, Mpps",
-            Self::RttP50 => "RTT p50, us",
-            Self::RttP99 => "RTT p99, us",
-            Self::Cpu => "CPU, ns/packet",
-            Self::SwitchCpu => "of it the switch's process",
-            Self::Idle => "idle switch, % of a core",
+            Self::Tcp4ReceiversCore => system.placement() == Placement::OwnCore,
+            Self::Idle => !system.is_in_kernel(),
+            _ => true,
         }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Tcp1 => "TCP 1 stream",
+            Self::Tcp4 | Self::Tcp4ReceiversCore => "TCP 4 streams",
+            Self::TcpBack => "TCP h2 to h1",
+            Self::Packets | Self::Overload => "64 B",
+            Self::Rtt => "RTT",
+            Self::Idle => "idle",
+        }
+    }
+
+    fn unit_of_cost(self) -> &'static str {
+        match self {
+            Self::Packets | Self::Overload => "ns/packet",
+            _ => "ms/Gbit",
+        }
+    }
+}
+
+impl Metric {
+    /// The column's head, with the unit.
+    pub fn name(self) -> String {
+        let (load, cost) = (self.load.name(), self.load.unit_of_cost());
+        match (self.load, self.value) {
+            (Load::Packets | Load::Overload, Value::Rate) => format!("{load} delivered, Mpps"),
+            (_, Value::Rate) => format!("{load}, Gbit/s"),
+            (_, Value::Offered) => format!("{load} offered, Mpps"),
+            (_, Value::Cpu) => format!("CPU, {cost}"),
+            (_, Value::Softirq) => "of it interrupts".to_owned(),
+            (Load::Idle, Value::SwitchCpu) => "idle switch, % of a core".to_owned(),
+            (_, Value::SwitchCpu) => "of it the switch's process".to_owned(),
+            (_, Value::P50) => format!("{load} p50, us"),
+            (_, Value::P99) => format!("{load} p99, us"),
+        }
+    }
+
+    /// Whether a ratio of two systems says something about it.
+    pub fn is_compared(self) -> bool {
+        self.load != Load::Idle && !matches!(self.value, Value::Offered | Value::Softirq)
     }
 }
 
@@ -103,77 +149,72 @@ impl fmt::Display for Pass {
     }
 }
 
-/// Measures everything of a system that is up. Four streams are measured in both placements of userspace switches.
-pub fn measure(bed: &Testbed, pass: Pass, args: &Args, samples: &mut Vec<Sample>) -> Result<()> {
-    let placement = bed.system.placement();
-    let mut record = Recorder { bed, pass, samples };
-    let tcp = |streams, placement| tcp::measure(bed, placement, streams, args.tcp_time());
-    record.one(placement, Metric::Tcp1, || tcp(1, placement))?;
-    record.one(placement, Metric::Tcp4, || tcp(4, placement))?;
-    if bed.switch.is_some() {
-        record.one(Placement::ReceiversCore, Metric::Tcp4, || tcp(4, Placement::ReceiversCore))?;
-    }
-    record.packets(placement, args)?;
-    record.rtt(placement, args)?;
-    record.idle(placement, args)
-}
-
-/// Appends samples of one system in one pass.
-struct Recorder<'a> {
-    bed: &'a Testbed,
-    pass: Pass,
-    samples: &'a mut Vec<Sample>,
-}
-
-impl Recorder<'_> {
-    fn one(&mut self, placement: Placement, metric: Metric, work: impl FnOnce() -> Result<f64>) -> Result<()> {
-        let (value, disturbed) = watched(work)?;
-        self.push(placement, metric, value, disturbed);
-        Ok(())
-    }
-
-    fn packets(&mut self, placement: Placement, args: &Args) -> Result<()> {
-        let (rate, disturbed) = watched(|| packets::measure(self.bed, args.packets_time()))?;
-        self.push(placement, Metric::Delivered, rate.delivered, disturbed);
-        self.push(placement, Metric::Offered, rate.offered, disturbed);
-        self.push(placement, Metric::Cpu, rate.cpu, disturbed);
-        if let Some(switch_cpu) = rate.switch_cpu {
-            self.push(placement, Metric::SwitchCpu, switch_cpu, disturbed);
-        }
-        Ok(())
-    }
-
-    fn rtt(&mut self, placement: Placement, args: &Args) -> Result<()> {
-        let (rtt, disturbed) = watched(|| rtt::measure(self.bed, placement, args.rtt_time()))?;
-        self.push(placement, Metric::RttP50, rtt.p50, disturbed);
-        self.push(placement, Metric::RttP99, rtt.p99, disturbed);
-        Ok(())
-    }
-
-    /// After the load: what the switch still uses.
-    fn idle(&mut self, placement: Placement, args: &Args) -> Result<()> {
-        let Some(switch) = &self.bed.switch else { return Ok(()) };
-        self.one(placement, Metric::Idle, || {
-            let (start, before) = (Instant::now(), cpu::of_process(switch.pid())?);
-            interrupt::pause(args.idle_time())?;
-            let used = cpu::of_process(switch.pid())? - before;
-            Ok(used.as_secs_f64() / start.elapsed().as_secs_f64() * 100.0)
-        })
-    }
-
-    fn push(&mut self, placement: Placement, metric: Metric, value: f64, disturbed: bool) {
-        let (pass, system) = (self.pass, self.bed.system);
-        self.samples.push(Sample { pass, system, placement, metric, value, disturbed });
-    }
-}
-
-/// Runs a measurement, and tells whether others used the CPUs meanwhile.
-fn watched<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, bool)> {
+/// Puts a system that is up under a load.
+pub fn measure(bed: &Testbed, load: Load, pass: Pass, args: &Args, samples: &mut Vec<Sample>) -> Result<()> {
+    let placement = match load {
+        Load::Tcp4ReceiversCore => Placement::ReceiversCore,
+        _ => bed.system.placement(),
+    };
     interrupt::check()?;
     let (start, before) = (Instant::now(), cpu::of_others());
-    let value = work()?;
-    let others = cpu::of_others().saturating_sub(before);
-    Ok((value, is_disturbing(others, start.elapsed())))
+    let (load, values) = work(bed, load, placement, args)?;
+    let disturbed = is_disturbing(cpu::of_others().saturating_sub(before), start.elapsed());
+    samples.extend(values.into_iter().map(|(value, number)| {
+        let metric = Metric { load, value };
+        Sample { pass, system: bed.system, placement, metric, value: number, disturbed }
+    }));
+    Ok(())
+}
+
+type Values = Vec<(Value, f64)>;
+
+/// What came of it, and under which load's name it goes.
+fn work(bed: &Testbed, load: Load, placement: Placement, args: &Args) -> Result<(Load, Values)> {
+    let tcp = |streams, back| tcp_values(bed, Transfer { streams, back, placement }, args.tcp_time());
+    Ok(match load {
+        Load::Tcp1 => (load, tcp(1, false)?),
+        Load::TcpBack => (load, tcp(1, true)?),
+        Load::Tcp4 | Load::Tcp4ReceiversCore => (Load::Tcp4, tcp(4, false)?),
+        Load::Packets => (load, packet_values(&packets::measure(bed, args.packets_time())?)),
+        Load::Overload => (load, packet_values(&packets::overload(bed, args.packets_time())?)),
+        Load::Rtt => (load, rtt_values(bed, placement, args.rtt_time())?),
+        Load::Idle => (load, idle_values(bed, args.idle_time())?),
+    })
+}
+
+fn tcp_values(bed: &Testbed, transfer: Transfer, time: Duration) -> Result<Values> {
+    let throughput = tcp::measure(bed, transfer, time)?;
+    let millis_per_gbit = |time: Duration| time.as_secs_f64() * 1e3 / throughput.volume;
+    let mut values = vec![(Value::Rate, throughput.rate)];
+    values.extend(costs(&throughput.usage, millis_per_gbit));
+    Ok(values)
+}
+
+fn packet_values(rate: &packets::PacketRate) -> Values {
+    let nanos_per_packet = |time: Duration| time.as_secs_f64() * 1e9 / rate.packets;
+    let mut values = vec![(Value::Rate, rate.delivered), (Value::Offered, rate.offered)];
+    values.extend(costs(&rate.usage, nanos_per_packet));
+    values
+}
+
+fn costs(usage: &Usage, per_unit: impl Fn(Duration) -> f64) -> Values {
+    let mut values = vec![(Value::Cpu, per_unit(usage.busy)), (Value::Softirq, per_unit(usage.softirq))];
+    values.extend(usage.switch.map(|time| (Value::SwitchCpu, per_unit(time))));
+    values
+}
+
+fn rtt_values(bed: &Testbed, placement: Placement, time: Duration) -> Result<Values> {
+    let rtt = rtt::measure(bed, placement, time)?;
+    Ok(vec![(Value::P50, rtt.p50), (Value::P99, rtt.p99)])
+}
+
+/// After the load: what the switch still uses.
+fn idle_values(bed: &Testbed, time: Duration) -> Result<Values> {
+    let Some(switch) = &bed.switch else { return Ok(Vec::new()) };
+    let (start, before) = (Instant::now(), cpu::of_process(switch.pid())?);
+    interrupt::pause(time)?;
+    let used = cpu::of_process(switch.pid())?.saturating_sub(before);
+    Ok(vec![(Value::SwitchCpu, used.as_secs_f64() / start.elapsed().as_secs_f64() * 100.0)])
 }
 
 fn is_disturbing(others: Duration, elapsed: Duration) -> bool {

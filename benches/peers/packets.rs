@@ -4,18 +4,26 @@
 //! but has spoken from once, so every switch knows it behind h2's port, and h2's stack drops them at the door
 //! (`PACKET_OTHERHOST`). They are counted by the interface's receive counter before that.
 
-use crate::cpu;
+use crate::cpu::Usage;
 use crate::generator::{FRAME, Generator};
 use crate::lab::{Counters, pin_thread};
+use crate::live::LiveFrames;
 use crate::systems::Placement;
 use crate::testbed::{MACS, Testbed};
 use anyhow::{Result, ensure};
+use std::io;
 use std::time::{Duration, Instant};
 
 /// The MAC behind h2's port that nobody there listens to.
 const SINK: [u8; 6] = [2, 0, 0, 0, 0, 0xee];
 
 const WARM_UP: Duration = Duration::from_millis(200);
+
+/// Something that makes frames.
+pub trait Source {
+    /// Makes them for `time` as fast as it can; returns how many it offered to the interface, taken or not.
+    fn send_for(&mut self, time: Duration) -> io::Result<u64>;
+}
 
 /// What a run delivered, and what it cost.
 #[derive(Debug, Clone, Copy)]
@@ -24,23 +32,40 @@ pub struct PacketRate {
     pub delivered: f64,
     /// Million packets per second the source made; more than were delivered when the system is the bottleneck.
     pub offered: f64,
-    /// Nanoseconds all CPUs were busy per delivered packet: source, switch and sink.
-    pub cpu: f64,
-    /// Nanoseconds of the switch's process per delivered packet.
-    pub switch_cpu: Option<f64>,
+    /// Packets at h2's interface.
+    pub packets: f64,
+    /// What was used meanwhile.
+    pub usage: Usage,
+}
+
+/// Sends by system calls, at the pace of a process.
+pub fn measure(bed: &Testbed, time: Duration) -> Result<PacketRate> {
+    count(bed, time, || Ok(Box::new(Generator::open("eth0", frame(MACS[0], SINK))?)))
+}
+
+/// Sends what the kernel makes, several times what any of the systems can take. h1's interface is a veth.
+pub fn overload(bed: &Testbed, time: Duration) -> Result<PacketRate> {
+    bed.take_live_frames(true)?;
+    let rate = count(bed, time, || Ok(Box::new(LiveFrames::open("eth0", frame(MACS[0], SINK))?)));
+    bed.take_live_frames(false)?;
+    rate
 }
 
 /// Sends for `time` and a warm-up.
-pub fn measure(bed: &Testbed, time: Duration) -> Result<PacketRate> {
+fn count(
+    bed: &Testbed,
+    time: Duration,
+    open: impl FnOnce() -> io::Result<Box<dyn Source>> + Send,
+) -> Result<PacketRate> {
     bed.h2.run(teach)??;
     let received = bed.h2.counters("eth0")?;
     let switch = bed.switch.as_ref().map(|process| process.pid());
     bed.h1.run(|| {
         pin_thread(Placement::CLIENT)?;
-        let mut generator = Generator::open("eth0", frame(MACS[0], SINK))?;
-        generator.send_for(WARM_UP)?;
+        let mut source = open()?;
+        source.send_for(WARM_UP)?;
         let before = Snapshot::take(&received, switch)?;
-        let offered = generator.send_for(time)?;
+        let offered = source.send_for(time)?;
         let after = Snapshot::take(&received, switch)?;
         after.since(&before, offered)
     })?
@@ -58,26 +83,23 @@ fn teach() -> Result<()> {
 struct Snapshot {
     when: Instant,
     received: u64,
-    busy: Duration,
-    switch: Option<Duration>,
+    usage: Usage,
 }
 
 impl Snapshot {
     fn take(received: &Counters, switch: Option<u32>) -> Result<Self> {
-        let switch = switch.map(cpu::of_process).transpose()?;
-        Ok(Self { when: Instant::now(), received: received.received()?, busy: cpu::busy()?, switch })
+        Ok(Self { when: Instant::now(), received: received.received()?, usage: Usage::now(switch)? })
     }
 
     fn since(&self, before: &Self, offered: u64) -> Result<PacketRate> {
-        let delivered = (self.received - before.received) as f64;
-        ensure!(delivered >= 1000.0, "only {delivered} of {offered} packets were delivered");
+        let packets = (self.received - before.received) as f64;
+        ensure!(packets >= 1000.0, "only {packets} of {offered} packets were delivered");
         let micros = (self.when - before.when).as_secs_f64() * 1e6;
-        let per_packet = |time: Duration| time.as_secs_f64() * 1e9 / delivered;
         Ok(PacketRate {
-            delivered: delivered / micros,
+            delivered: packets / micros,
             offered: offered as f64 / micros,
-            cpu: per_packet(self.busy - before.busy),
-            switch_cpu: self.switch.zip(before.switch).map(|(after, before)| per_packet(after - before)),
+            packets,
+            usage: self.usage.since(&before.usage),
         })
     }
 }

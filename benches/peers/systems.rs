@@ -9,14 +9,43 @@ pub enum System {
     Direct,
     /// The Linux bridge with two veth pairs.
     Bridge,
+    /// The same with Docker's rules: br_netfilter, iptables' FORWARD chain, conntrack.
+    Docker,
     /// Open vSwitch's userspace datapath on TAP ports, with TCP segmentation offload.
     OvsTapTso,
+    /// The same on AF_XDP ports, a polling thread of its own.
+    OvsAfxdp,
+    /// From a TAP to a veth behind a packet socket (`type=system`), with TCP segmentation offload.
+    OvsTapSystemTso,
+    /// From a TAP to an AF_XDP port; it has no segmentation offload then.
+    OvsTapAfxdp,
+    /// DPDK's testpmd between two AF_XDP ports: forwards blindly.
+    Testpmd,
     /// Crossdock on TAP ports, `poll = "adaptive"`.
     Xdock,
     /// Crossdock with `poll = "busy"`.
     XdockBusy,
     /// Crossdock with `poll = "interrupt"`.
     XdockInterrupt,
+    /// Crossdock on TAP ports of two queues, with two workers.
+    XdockTwoWorkers,
+    /// Crossdock on AF_XDP ports.
+    XdockXdp,
+    /// Crossdock from a TAP to an AF_XDP port.
+    XdockTapXdp,
+    /// Crossdock on packet ports.
+    XdockPacket,
+}
+
+/// How a system holds the cable of a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// The host's `eth0` is a TAP, made by the switch.
+    Tap,
+    /// The host's `eth0` is one end of a veth, whose other end the switch serves through AF_XDP.
+    Xdp,
+    /// The same through a packet socket.
+    Packet,
 }
 
 /// Where hosts and switch run. The client and the packet generator are always on CPU 0.
@@ -28,47 +57,61 @@ pub enum Placement {
     OwnCore,
     /// Server and switch on CPU 1.
     ReceiversCore,
+    /// Server on CPU 1, one worker of the switch on each CPU.
+    BothCores,
 }
 
 impl System {
     /// Its name on the command line and in the table.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Direct => "direct",
-            Self::Bridge => "bridge",
-            Self::OvsTapTso => "ovs-tap-tso",
-            Self::Xdock => "xdock",
-            Self::XdockBusy => "xdock-busy",
-            Self::XdockInterrupt => "xdock-interrupt",
-        }
+    pub fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
     /// The value of `poll` in Crossdock's configuration.
     pub fn poll(self) -> Option<&'static str> {
         match self {
-            Self::Direct | Self::Bridge | Self::OvsTapTso => None,
-            Self::Xdock => Some("adaptive"),
+            Self::Xdock | Self::XdockTwoWorkers | Self::XdockXdp | Self::XdockTapXdp | Self::XdockPacket => {
+                Some("adaptive")
+            }
             Self::XdockBusy => Some("busy"),
             Self::XdockInterrupt => Some("interrupt"),
+            _ => None,
+        }
+    }
+
+    /// The ports of h1 and h2, for userspace switches.
+    pub fn ports(self) -> [Port; 2] {
+        match self {
+            Self::OvsAfxdp | Self::Testpmd | Self::XdockXdp => [Port::Xdp; 2],
+            Self::OvsTapAfxdp | Self::XdockTapXdp => [Port::Tap, Port::Xdp],
+            Self::OvsTapSystemTso => [Port::Tap, Port::Packet],
+            Self::XdockPacket => [Port::Packet; 2],
+            _ => [Port::Tap; 2],
         }
     }
 
     /// Whether it is Crossdock.
-    pub fn is_xdock(&self) -> bool {
+    pub fn is_xdock(self) -> bool {
         self.poll().is_some()
     }
 
-    /// The placement in which every metric is measured.
+    /// Whether the kernel switches.
+    pub fn is_in_kernel(self) -> bool {
+        matches!(self, Self::Direct | Self::Bridge | Self::Docker)
+    }
+
+    /// The placement in which everything is measured.
     pub fn placement(self) -> Placement {
         match self {
-            Self::Direct | Self::Bridge => Placement::InKernel,
+            Self::XdockTwoWorkers => Placement::BothCores,
+            system if system.is_in_kernel() => Placement::InKernel,
             _ => Placement::OwnCore,
         }
     }
 }
 
 impl Placement {
-    /// The switch's CPU, for userspace switches.
+    /// The switch's CPU, for userspace switches of one thread.
     pub const SWITCH: usize = 1;
     /// The CPU of the client and of the packet generator.
     pub const CLIENT: usize = 0;
@@ -77,7 +120,15 @@ impl Placement {
     pub fn server(self) -> usize {
         match self {
             Self::OwnCore => 0,
-            Self::InKernel | Self::ReceiversCore => 1,
+            Self::InKernel | Self::ReceiversCore | Self::BothCores => 1,
+        }
+    }
+
+    /// The CPUs of Crossdock's workers.
+    pub fn workers(self) -> &'static [usize] {
+        match self {
+            Self::BothCores => &[0, 1],
+            _ => &[Self::SWITCH],
         }
     }
 
@@ -87,6 +138,7 @@ impl Placement {
             Self::InKernel => "client 0, server 1",
             Self::OwnCore => "own core",
             Self::ReceiversCore => "receiver's core",
+            Self::BothCores => "both cores",
         }
     }
 }

@@ -52,7 +52,15 @@ impl<'a> Ovs<'a> {
     /// # Errors
     /// When the command fails, with its words.
     pub fn add_tap(&self, tap: &str, settings: &str) -> io::Result<()> {
-        self.tool.vsctl(&format!("add-port br0 {tap} {settings} -- set interface {tap} type=tap"))
+        self.add_port(tap, settings, "type=tap")
+    }
+
+    /// Adds a port with these settings of its record and of its interface's (`type=afxdp`).
+    ///
+    /// # Errors
+    /// When the command fails, with its words.
+    pub fn add_port(&self, name: &str, settings: &str, interface: &str) -> io::Result<()> {
+        self.tool.vsctl(&format!("add-port br0 {name} {settings} -- set interface {name} {interface}"))
     }
 
     /// Waits until what was learned has reached every cached flow.
