@@ -20,7 +20,7 @@ pub const FDB: &[&str] = &[
 ];
 pub const FLOWS: &[&str] = &[
     "The flow cache: decisions already made. A frame that matches KEY runs PROGRAM without any further thought;",
-    "the first frame of each flow was decided by the stages (learn, isolate, forward).",
+    "the first frame of each flow was decided by the stages (vlan, learn, isolate, forward).",
 ];
 pub const DROPS: &[&str] = &[
     "Every frame that went no further, by reason; none is dropped without a name. Here no_egress is what a host",
