@@ -7,11 +7,14 @@ CARGO      ?= cargo
 BOOTSTRAP  ?= scripts/bootstrap.sh
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 SUDO       := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+# What `make proof` transfers each way in each combination, in MiB, and how often it does each loop.
+PAIRS_MB   ?= 954
+LOOPS      ?= 100
 # Cargo builds as the user, and starts the finished test or bench through this.
 AS_ROOT    := $(if $(SUDO),--config "target.'cfg(unix)'.runner = 'sudo -E'")
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap bootstrap-bench build demo test test-unit test-namespaces lint check fuzz fuzz-smoke bootstrap-fuzz loom miri deny bench clean
+.PHONY: help bootstrap bootstrap-bench build demo test test-unit test-namespaces proof soak lint check fuzz fuzz-smoke bootstrap-fuzz loom miri deny bench clean
 
 help: ## Print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
@@ -39,6 +42,13 @@ test-unit: bootstrap ## Unit, property and documentation tests; no privileges ne
 test-namespaces: bootstrap ## Real traffic through namespaces: tests/10_*.rs, tests/20_*.rs, ... (root)
 	@$(if $(SUDO),echo 'The namespace tests need root: cargo builds them as you and sudo runs them.')
 	$(CARGO) $(AS_ROOT) test --package crossdock --test '[0-9]*' --no-fail-fast -- --test-threads=1
+
+proof: bootstrap ## The long tests: a gigabyte each way between all kinds of ports, each loop a hundred times (root, half an hour)
+	XDOCK_PAIRS_MB=$(PAIRS_MB) XDOCK_LOOPS=$(LOOPS) \
+	$(CARGO) $(AS_ROOT) test --release --package crossdock --test 64_pairs --test 65_loops --no-fail-fast -- --test-threads=1 --nocapture
+
+soak: bootstrap ## Ten minutes of full load on bad wires, all frames accounted for (root; SOAK_SECONDS=600)
+	$(CARGO) $(AS_ROOT) test --release --package crossdock --test soak -- --ignored --nocapture
 
 lint: bootstrap ## Formatting, clippy and documentation, warnings as errors
 	$(CARGO) fmt --all --check

@@ -13,6 +13,8 @@ use crate::lab::{Lab, Namespace, Process, run, xdock_binary};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::thread::sleep;
@@ -169,6 +171,23 @@ impl World {
         let drops = self.show("drops");
         let counts = drops.as_object().unwrap().iter().map(|(reason, drop)| (reason.clone(), number(&drop["count"])));
         counts.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// Frames inside the switch, ports that are gone included; 0 at rest. Under load it is only as exact as the reading.
+    pub fn in_flight(&self) -> i64 {
+        let mut client = UnixStream::connect(self.socket()).unwrap();
+        client.write_all(b"GET /v1/metrics HTTP/1.1\r\nhost: xdock\r\n\r\n").unwrap();
+        let mut metrics = String::new();
+        client.read_to_string(&mut metrics).unwrap();
+        let frames = metrics.lines().find_map(|line| line.strip_prefix("xdock_frames_in_flight ")).unwrap();
+        frames.parse::<f64>().unwrap() as i64
+    }
+
+    /// Whether no frame is inside the switch and all frame memory is free.
+    pub fn at_rest(&self) -> bool {
+        let workers = self.show("workers");
+        let free = |worker: &Value| worker["pool_free"] == worker["pool_total"];
+        self.in_flight() == 0 && workers.as_array().unwrap().iter().all(free)
     }
 
     /// Whether each of `count` pings from host `n` is answered.

@@ -117,9 +117,9 @@ pub struct WorkerStatus {
     pub flow_entries: u64,
     /// Addresses that moved.
     pub moves: u64,
-    /// Free frames.
+    /// Free frames of the whole switch, in the depot and with all workers: those of one say nothing about a leak.
     pub pool_free: u64,
-    /// All frames.
+    /// All frames of the whole switch.
     pub pool_total: u64,
 }
 
@@ -256,10 +256,12 @@ impl Switch {
 
     /// All workers.
     pub fn workers(&self) -> Vec<WorkerStatus> {
-        self.workers.all().iter().map(|link| self.worker(link)).collect()
+        let with_workers: u64 = self.workers.all().iter().map(|link| link.counters.pool_free.get()).sum();
+        let free = with_workers + self.arena.free() as u64;
+        self.workers.all().iter().map(|link| self.worker(link, free)).collect()
     }
 
-    fn worker(&self, link: &Link) -> WorkerStatus {
+    fn worker(&self, link: &Link, free: u64) -> WorkerStatus {
         let c = &link.counters;
         let (busy, total, frames) = (c.busy_ticks.get(), c.total_ticks.get().max(1), c.frames.get());
         WorkerStatus {
@@ -273,7 +275,7 @@ impl Switch {
             cycles_per_frame: busy as f64 / frames.max(1) as f64,
             flow_entries: c.flow_entries.get(),
             moves: c.moves.get(),
-            pool_free: c.pool_free.get() + self.arena.free() as u64,
+            pool_free: free,
             pool_total: self.arena.total() as u64,
         }
     }

@@ -1,0 +1,198 @@
+//! A switch at full load for ten minutes, on bad wires, while it is looked into, reloaded and reshaped: in the end every frame is
+//! accounted for, its memory is free, and the process is no larger. Needs root; everything happens in namespaces made
+//! for it.
+//!
+//! `make soak` runs it; `SOAK_SECONDS` says for how long.
+//!
+//! | host | port | faults |
+//! |---|---|---|
+//! | 1 | TAP, VLAN 10 | drop, duplicate |
+//! | 2 | packet, trunk of VLANs 10 (native) and 20 | reorder, delay |
+//! | 3 | AF_XDP, VLAN 10 | |
+//! | 4 | TAP of two queues, trunk of VLANs 10 (native) and 20 | |
+//! | 5 | TAP, VLAN 20 | drop, corrupt, duplicate |
+//! | 6 | AF_XDP, VLAN 20 | rate, reorder |
+//! | 7 | TAP, VLAN 20, comes and goes | |
+
+#![cfg(feature = "xdp")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says no more")]
+
+mod lab;
+mod world;
+
+use lab::{Namespace, Process};
+use rustix::process::Signal;
+use std::fs;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use world::raw::Raw;
+use world::transfer::transfer;
+use world::{PATIENCE, Random, World, until_within};
+
+/// How long, unless the environment says otherwise.
+const SECONDS: u64 = 600;
+/// How much larger the process may become once it is warm, in KiB.
+const GROWTH: u64 = 4096;
+/// Longer than any frame waits for a slow wire.
+const REST: Duration = Duration::from_secs(30);
+/// Between two operations.
+const PAUSE: Duration = Duration::from_millis(500);
+/// What hosts and faults of this test cannot cause.
+const IMPOSSIBLE: [&str; 5] = ["bad_vnet_header", "offload_unfit", "source_own", "no_domain", "no_headroom"];
+
+/// What all threads look at.
+#[derive(Debug, Default)]
+struct Progress {
+    over: AtomicBool,
+    frames: AtomicU64,
+    transfers: AtomicU64,
+}
+
+impl Progress {
+    fn is_over(&self) -> bool {
+        self.over.load(Relaxed)
+    }
+}
+
+fn world() -> World {
+    let (access, trunk) = (|vlan| format!("vlan = {{ access = {vlan} }}"), "vlan = { trunk = [10, 20], native = 10 }");
+    let fault = |vlan: &str, faults: &str| format!("{vlan}\nfault = {{ {faults} }}");
+    let world = World::new("soak", 7)
+        .engine("cores = [0, 1]\nframes = 2048\nsuper_frames = 128\nflows_max = 4096")
+        .veth(2, "packet", 1500)
+        .veth(3, "xdp", 1500)
+        .veth(6, "xdp", 1500)
+        .port(1, &fault(&access(10), "drop = 0.002, duplicate = 0.01, seed = 1"))
+        .port(2, &fault(trunk, "reorder = 0.01, delay_ms = 1, seed = 2"))
+        .port(3, &access(10))
+        .port(4, &format!("queues = 2\n{trunk}"))
+        .port(5, &fault(&access(20), "drop = 0.002, corrupt = 0.002, duplicate = 0.01, seed = 5"))
+        .port(6, &fault(&access(20), "rate_mbit = 50, reorder = 0.05, seed = 6"))
+        .port(7, &access(20));
+    world
+}
+
+/// A VLAN interface on top of a host's, with an address of its own.
+fn tag(world: &World, n: usize) {
+    let host = world.host(n);
+    host.ip("link add link eth0 name eth0.20 type vlan id 20").unwrap();
+    host.ip(&format!("addr add 10.0.20.{n}/24 dev eth0.20")).unwrap();
+    host.ip("link set eth0.20 up").unwrap();
+}
+
+/// Sends all sorts of frames as fast as the interface takes them.
+fn blast(progress: &Progress, host: &Namespace, n: u8, seed: u64) {
+    let (raw, mut random) = (Raw::open(host, "eth0").unwrap(), Random(seed));
+    let noise = random.bytes(1 << 16);
+    while !progress.is_over() {
+        // Refused while the queue is full.
+        let sent = (0..100).filter(|_| raw.send(&frame(&mut random, n, &noise)).is_ok()).count() as u64;
+        progress.frames.fetch_add(sent, Relaxed);
+    }
+}
+
+/// Mostly to a host that is known; of any length, now and then tagged, to everybody, to nobody, or no frame at all.
+fn frame(random: &mut Random, from: u8, noise: &[u8]) -> Vec<u8> {
+    let length = random.pick(&[60, 60, 60, 200, 1514]);
+    let start = random.below(noise.len() - length);
+    let mut frame = noise[start..start + length].to_vec();
+    let kind = random.below(200);
+    let to = match kind {
+        0 => [0xff; 6],
+        1 => [2, 0, 0, 0, 1, random.next() as u8],
+        _ => [2, 0, 0, 0, 0, 1 + random.below(7) as u8],
+    };
+    if kind != 2 {
+        frame[..6].copy_from_slice(&to);
+        frame[6..12].copy_from_slice(&[2, 0, 0, 0, if kind == 3 { 2 } else { 0 }, from]);
+        frame[12..14].copy_from_slice(if kind < 40 { &[0x81, 0x00] } else { &[0x88, 0xb5] });
+        frame[14..16].copy_from_slice(&[0, random.pick(&[0, 10, 20, 20, 30])]);
+    }
+    frame
+}
+
+/// Transfers 2 MiB again and again, every byte compared.
+fn exchange(progress: &Progress, from: &Namespace, to: (&Namespace, &str)) {
+    while !progress.is_over() {
+        transfer(from, to, 2, progress.transfers.fetch_add(1, Relaxed));
+    }
+}
+
+/// Looks into the switch and reshapes it in turns.
+fn operate(progress: &Progress, world: &World) {
+    let (config, file) = (world.config(), world.lab.path("xdock.toml"));
+    let (last, capture) = (config.rfind("[[port]]").unwrap(), world.lab.path("capture.pcapng"));
+    let capped = config.replace("name = \"h1\"\n", "name = \"h1\"\nstorm = { broadcast = 1000 }\n");
+    let reload = |config: &str| {
+        fs::write(&file, config).unwrap();
+        world.done("reload");
+    };
+    while !progress.is_over() {
+        reload(&config[..last]);
+        world.done("capture -c 2000");
+        reload(&capped);
+        world.done(&format!("capture --drops -c 200 -w {}", capture.display()));
+        world.done("port rm h7");
+        let traced = world.done("trace --port h4 --hex 0200000000050200000000048100001408004500001c");
+        assert!(traced.contains("vlan"), "{traced}");
+        reload(&config);
+        ["ports", "domains", "fdb", "flows", "drops", "workers"].map(|what| world.show(what));
+        world.host(3).ip("link set eth0 down").unwrap();
+        world.host(3).ip("link set eth0 up").unwrap();
+        sleep(PAUSE);
+    }
+}
+
+/// Resident memory, in KiB (proc_pid_status(5)).
+fn resident(process: &Process) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// Waits for the end and watches the process grow: the most when a third of the time was over, and in the end.
+fn watch(xdock: &Process, time: Duration) -> [u64; 2] {
+    let begin = Instant::now();
+    let mut most = [0; 2];
+    while begin.elapsed() < time {
+        sleep(Duration::from_secs(1));
+        let late = usize::from(begin.elapsed() > time / 3);
+        most[late] = most[late].max(resident(xdock));
+    }
+    most
+}
+
+#[test]
+#[ignore = "it takes ten minutes: make soak"]
+fn every_frame_of_a_long_day_is_accounted_for() {
+    let seconds = std::env::var("SOAK_SECONDS").map_or(SECONDS, |text| text.parse().unwrap());
+    let (world, progress, seed) = (world(), Progress::default(), Random::seeded().next());
+    let mut xdock = world.start();
+    [2, 4].map(|n| tag(&world, n));
+    world.host(5).ip("addr add 10.0.20.5/24 dev eth0").unwrap();
+    let most = std::thread::scope(|scope| {
+        for n in [1, 2, 3, 6] {
+            let (progress, host) = (&progress, world.host(n));
+            scope.spawn(move || blast(progress, host, n as u8, seed ^ n as u64));
+        }
+        scope.spawn(|| exchange(&progress, world.host(4), (world.host(5), "10.0.20.5")));
+        scope.spawn(|| exchange(&progress, world.host(5), (world.host(2), "10.0.20.2")));
+        scope.spawn(|| exchange(&progress, world.host(3), (world.host(4), "10.0.0.4")));
+        scope.spawn(|| operate(&progress, &world));
+        let most = watch(&xdock, Duration::from_secs(seconds));
+        progress.over.store(true, Relaxed);
+        most
+    });
+    world.hosts.iter().take(6).for_each(|host| _ = host.ip("link set eth0 down").unwrap());
+    let told = format!("{progress:?}; {} KiB, then {} KiB; {:?}", most[0], most[1], world.drops());
+    println!("{seconds} s: {told}");
+    until_within(REST, &told, || world.at_rest());
+    assert!(progress.transfers.load(Relaxed) > 3 && progress.frames.load(Relaxed) > 10_000 * seconds, "{told}");
+    let impossible: Vec<_> = world.drops().into_keys().filter(|name| IMPOSSIBLE.contains(&name.as_str())).collect();
+    assert_eq!(impossible, Vec::<String>::new());
+    assert!(most[1] <= most[0] + GROWTH, "{told}");
+    xdock.signal(Signal::TERM).unwrap();
+    assert!(xdock.wait(PATIENCE).unwrap().success());
+    assert!(!xdock.stderr().contains("panic"), "{}", xdock.stderr());
+}
