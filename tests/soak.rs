@@ -12,7 +12,10 @@
 //! | 4 | TAP of two queues, trunk of VLANs 10 (native) and 20 | |
 //! | 5 | TAP, VLAN 20 | drop, corrupt, duplicate |
 //! | 6 | AF_XDP, VLAN 20 | rate, reorder |
-//! | 7 | TAP, VLAN 20, comes and goes | |
+//! | 7 | AF_XDP, trunk of VLANs 10 (native) and 20 | duplicate, drop |
+//! | 8 | TAP, VLAN 20, comes and goes | |
+//!
+//! Hosts 1, 2 and 7 send whatever they can; the others exchange TCP, every byte of which is compared.
 
 #![cfg(feature = "xdp")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test says no more")]
@@ -58,33 +61,26 @@ impl Progress {
 fn world() -> World {
     let (access, trunk) = (|vlan| format!("vlan = {{ access = {vlan} }}"), "vlan = { trunk = [10, 20], native = 10 }");
     let fault = |vlan: &str, faults: &str| format!("{vlan}\nfault = {{ {faults} }}");
-    let world = World::new("soak", 7)
+    World::new("soak", 8)
         .engine("cores = [0, 1]\nframes = 2048\nsuper_frames = 128\nflows_max = 4096")
         .veth(2, "packet", 1500)
         .veth(3, "xdp", 1500)
         .veth(6, "xdp", 1500)
+        .veth(7, "xdp", 1500)
         .port(1, &fault(&access(10), "drop = 0.002, duplicate = 0.01, seed = 1"))
         .port(2, &fault(trunk, "reorder = 0.01, delay_ms = 1, seed = 2"))
         .port(3, &access(10))
         .port(4, &format!("queues = 2\n{trunk}"))
         .port(5, &fault(&access(20), "drop = 0.002, corrupt = 0.002, duplicate = 0.01, seed = 5"))
         .port(6, &fault(&access(20), "rate_mbit = 50, reorder = 0.05, seed = 6"))
-        .port(7, &access(20));
-    world
-}
-
-/// A VLAN interface on top of a host's, with an address of its own.
-fn tag(world: &World, n: usize) {
-    let host = world.host(n);
-    host.ip("link add link eth0 name eth0.20 type vlan id 20").unwrap();
-    host.ip(&format!("addr add 10.0.20.{n}/24 dev eth0.20")).unwrap();
-    host.ip("link set eth0.20 up").unwrap();
+        .port(7, &fault(trunk, "duplicate = 0.01, drop = 0.002, seed = 7"))
+        .port(8, &access(20))
 }
 
 /// Sends all sorts of frames as fast as the interface takes them.
 fn blast(progress: &Progress, host: &Namespace, n: u8, seed: u64) {
     let (raw, mut random) = (Raw::open(host, "eth0").unwrap(), Random(seed));
-    let noise = random.bytes(1 << 16);
+    let noise = random.bytes(4096);
     while !progress.is_over() {
         // Refused while the queue is full.
         let sent = (0..100).filter(|_| raw.send(&frame(&mut random, n, &noise)).is_ok()).count() as u64;
@@ -101,7 +97,7 @@ fn frame(random: &mut Random, from: u8, noise: &[u8]) -> Vec<u8> {
     let to = match kind {
         0 => [0xff; 6],
         1 => [2, 0, 0, 0, 1, random.next() as u8],
-        _ => [2, 0, 0, 0, 0, 1 + random.below(7) as u8],
+        _ => [2, 0, 0, 0, 0, random.pick(&[1, 2, 7, 8])],
     };
     if kind != 2 {
         frame[..6].copy_from_slice(&to);
@@ -133,13 +129,13 @@ fn operate(progress: &Progress, world: &World) {
         world.done("capture -c 2000");
         reload(&capped);
         world.done(&format!("capture --drops -c 200 -w {}", capture.display()));
-        world.done("port rm h7");
+        world.done("port rm h8");
         let traced = world.done("trace --port h4 --hex 0200000000050200000000048100001408004500001c");
         assert!(traced.contains("vlan"), "{traced}");
         reload(&config);
-        ["ports", "domains", "fdb", "flows", "drops", "workers"].map(|what| world.show(what));
-        world.host(3).ip("link set eth0 down").unwrap();
-        world.host(3).ip("link set eth0 up").unwrap();
+        ["ports", "domains", "fdb", "flows", "drops", "workers"].iter().for_each(|what| _ = world.show(what));
+        world.host(2).ip("link set eth0 down").unwrap();
+        world.host(2).ip("link set eth0 up").unwrap();
         sleep(PAUSE);
     }
 }
@@ -169,22 +165,21 @@ fn every_frame_of_a_long_day_is_accounted_for() {
     let seconds = std::env::var("SOAK_SECONDS").map_or(SECONDS, |text| text.parse().unwrap());
     let (world, progress, seed) = (world(), Progress::default(), Random::seeded().next());
     let mut xdock = world.start();
-    [2, 4].map(|n| tag(&world, n));
-    world.host(5).ip("addr add 10.0.20.5/24 dev eth0").unwrap();
     let most = std::thread::scope(|scope| {
-        for n in [1, 2, 3, 6] {
+        for n in [1, 2, 7] {
             let (progress, host) = (&progress, world.host(n));
             scope.spawn(move || blast(progress, host, n as u8, seed ^ n as u64));
         }
-        scope.spawn(|| exchange(&progress, world.host(4), (world.host(5), "10.0.20.5")));
-        scope.spawn(|| exchange(&progress, world.host(5), (world.host(2), "10.0.20.2")));
-        scope.spawn(|| exchange(&progress, world.host(3), (world.host(4), "10.0.0.4")));
+        for (from, to, address) in [(3, 4, "10.0.0.4"), (4, 3, "fd00::3"), (5, 6, "10.0.0.6"), (6, 5, "fd00::5")] {
+            let (progress, from, to) = (&progress, world.host(from), world.host(to));
+            scope.spawn(move || exchange(progress, from, (to, address)));
+        }
         scope.spawn(|| operate(&progress, &world));
         let most = watch(&xdock, Duration::from_secs(seconds));
         progress.over.store(true, Relaxed);
         most
     });
-    world.hosts.iter().take(6).for_each(|host| _ = host.ip("link set eth0 down").unwrap());
+    world.hosts.iter().take(7).for_each(|host| _ = host.ip("link set eth0 down").unwrap());
     let told = format!("{progress:?}; {} KiB, then {} KiB; {:?}", most[0], most[1], world.drops());
     println!("{seconds} s: {told}");
     until_within(REST, &told, || world.at_rest());

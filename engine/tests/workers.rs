@@ -38,7 +38,7 @@ impl Mesh {
     }
 
     fn of(domain: Domain, workers: usize, ports: usize, ring: usize) -> Mesh {
-        let arena = Arena::new(8192, 64).unwrap();
+        let arena = Arena::new(8192, 256).unwrap();
         let topology = Arc::new(one_domain(domain, vec![PortView::default(); ports]));
         let config = WorkerConfig { flows: 1024, workers, ..WorkerConfig::default() };
         let made = Peers::mesh(workers).into_iter().map(|peers| {
@@ -54,7 +54,7 @@ impl Mesh {
     }
 
     fn open(&mut self, port: usize, ring: usize) {
-        let (channel, end) = Channel::pair(&port.to_string(), ring, 1500, &self.arena).unwrap();
+        let (channel, end) = Channel::pair(&port.to_string(), ring, 9000, &self.arena).unwrap();
         let (caps, up) = (channel.caps(), Arc::new(AtomicBool::new(true)));
         let (owner, mut queues) = (port % self.workers.len(), Box::new(channel).open(&self.arena, 1).unwrap());
         let counters: Vec<Arc<PortCounters>> = self.workers.iter().map(|_| Arc::default()).collect();
@@ -240,6 +240,21 @@ fn what_cannot_be_told_is_learned_later() {
     }
     assert_eq!((known(&mut mesh, 0), known(&mut mesh, 1)), (3001, 3001));
     assert_eq!(mesh.in_flight(), 0);
+}
+
+/// A worker that lags does not get hold of all super-frames: ports receive into those.
+#[test]
+fn super_frames_are_left_for_others() {
+    let mut mesh = Mesh::new(2, 2);
+    let jumbo = [frame(mac(1), mac(2)), vec![0; 8900]].concat();
+    for _ in 0..1000 {
+        mesh.send(0, &jumbo);
+        mesh.poll(0);
+    }
+    assert_eq!(mesh.sum(|c| c.drops[DropReason::HandoverFull.index()].get()), 1000 - 64, "a quarter of 256 waits");
+    mesh.settle();
+    assert_eq!((mesh.received(1).len(), mesh.in_flight()), (64, 0));
+    (0..1000).for_each(|_| assert_eq!(mesh.copies(0, &jumbo), [0, 1]));
 }
 
 /// Cores to run on: two where there are two.

@@ -179,8 +179,8 @@ impl World {
         client.write_all(b"GET /v1/metrics HTTP/1.1\r\nhost: xdock\r\n\r\n").unwrap();
         let mut metrics = String::new();
         client.read_to_string(&mut metrics).unwrap();
-        let frames = metrics.lines().find_map(|line| line.strip_prefix("xdock_frames_in_flight ")).unwrap();
-        frames.parse::<f64>().unwrap() as i64
+        let line = metrics.lines().find(|line| line.starts_with("xdock_frames_in_flight")).unwrap();
+        line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap() as i64
     }
 
     /// Whether no frame is inside the switch and all frame memory is free.

@@ -221,6 +221,12 @@ impl Pool {
         self.small.free.len() + self.large.free.len()
     }
 
+    /// Super-frames that exist.
+    #[inline]
+    pub fn supers(&self) -> usize {
+        self.arena.0.large.total
+    }
+
     /// The memory this pool draws on.
     pub fn arena(&self) -> &Arena {
         &self.arena

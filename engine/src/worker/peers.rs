@@ -9,7 +9,8 @@
 //!   they were decided where they came in. All frames from one worker to one port go the same way, so they keep their order.
 //! * Sightings are told before the frames that taught them leave, and heard after frames were received and before they
 //!   are looked up. So whoever answers a frame finds its sender's address known, whichever worker the answer comes to.
-//! * A full ring of frames drops them by name, as a port does. A full ring of sightings puts learning off
+//! * A full ring of frames drops them by name, as a port does. A worker that lags holds at most a quarter of all
+//!   super-frames: with all of them in rings no port could receive. A full ring of sightings puts learning off
 //!   ([`crate::tables::gossip`]).
 //!
 //! Nothing else is shared between workers, but for the depot of free frames.
@@ -22,6 +23,7 @@ use crate::ports::Io;
 use crate::tables::gossip::Sighting;
 use mio::Waker;
 use rtrb::{Consumer, Producer, RingBuffer};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Frames on their way between two workers.
@@ -55,9 +57,36 @@ impl Door {
 struct Link {
     door: Arc<Door>,
     frames_out: Producer<(PortId, Frame)>,
+    /// Frames ever handed over.
+    handed: u64,
+    /// The numbers of the super-frames among those that wait.
+    supers: VecDeque<u64>,
     frames_in: Consumer<(PortId, Frame)>,
     sightings_out: Producer<Sighting>,
     sightings_in: Consumer<Sighting>,
+}
+
+impl Link {
+    /// Hands one frame over, with at most `supers` super-frames waiting; gives it back where there is no room.
+    #[inline]
+    fn hand_over(&mut self, port: PortId, frame: Frame, supers: usize) -> Result<(), Frame> {
+        let is_super = frame.is_super();
+        if is_super && self.supers_waiting() >= supers {
+            return Err(frame);
+        }
+        self.frames_out.push((port, frame)).map_err(|rtrb::PushError::Full((_, frame))| frame)?;
+        if is_super {
+            self.supers.push_back(self.handed);
+        }
+        self.handed += 1;
+        Ok(())
+    }
+
+    fn supers_waiting(&mut self) -> usize {
+        let taken = self.handed - (FRAMES - self.frames_out.slots()) as u64;
+        while self.supers.pop_front_if(|number| *number < taken).is_some() {}
+        self.supers.len()
+    }
 }
 
 /// One worker's way to all others. The default is a worker alone.
@@ -111,10 +140,11 @@ impl Peers {
 
     /// Hands every frame of `batch` over to `worker`, to leave by `port`; what does not fit is dropped by name.
     pub fn hand_over(&mut self, worker: usize, port: PortId, batch: &mut Batch, io: &mut Io<'_>) {
+        let supers = io.pool.supers() / (4 * self.links.len().max(2) - 4);
         let link = self.links.get_mut(worker).and_then(Option::as_mut);
         let Some(link) = link else { return batch.drain().for_each(|frame| io.discard(frame, DropReason::PortDown)) };
         for frame in batch.drain() {
-            if let Err(rtrb::PushError::Full((_, frame))) = link.frames_out.push((port, frame)) {
+            if let Err(frame) = link.hand_over(port, frame, supers) {
                 io.discard(frame, DropReason::HandoverFull);
             }
         }
@@ -148,6 +178,8 @@ fn link(a: &Arc<Door>, b: &Arc<Door>) -> (Link, Link) {
     let from_a = Link {
         door: b.clone(),
         frames_out: frames_ab,
+        handed: 0,
+        supers: VecDeque::with_capacity(FRAMES),
         frames_in: frames_to_a,
         sightings_out: sightings_ab,
         sightings_in: sightings_to_a,
@@ -155,6 +187,8 @@ fn link(a: &Arc<Door>, b: &Arc<Door>) -> (Link, Link) {
     let from_b = Link {
         door: a.clone(),
         frames_out: frames_ba,
+        handed: 0,
+        supers: VecDeque::with_capacity(FRAMES),
         frames_in: frames_to_b,
         sightings_out: sightings_ba,
         sightings_in: sightings_to_b,
