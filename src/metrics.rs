@@ -120,8 +120,12 @@ impl Snapshot {
         sheet.counters("worker_busy_ticks", busy, all(|worker| worker.busy_ticks))?;
         sheet.counters("worker_ticks", "Time-stamp counter ticks since it began", all(|worker| worker.total_ticks))?;
         sheet.gauges("flow_entries", "Entries of the flow cache", gauges(|worker| worker.flow_entries as f64))?;
-        sheet.gauges("pool_free_frames", "Free frame memory", gauges(|worker| worker.pool_free as f64))?;
-        sheet.gauges("pool_frames", "All frame memory", gauges(|worker| worker.pool_total as f64))
+        sheet.gauges(
+            "pool_free_frames",
+            "Free frame memory of the whole switch",
+            gauges(|worker| worker.pool_free as f64),
+        )?;
+        sheet.gauges("pool_frames", "All frame memory of the whole switch", gauges(|worker| worker.pool_total as f64))
     }
 }
 

@@ -252,8 +252,8 @@ pub struct WorkerInfo {
     pub misses: u64,
     /// Entries of its flow cache.
     pub flow_entries: u64,
-    /// Free frames in its pool.
+    /// Free frames of the whole switch, the same at every worker.
     pub pool_free: u64,
-    /// Frames that it has in all.
+    /// All frames of the whole switch.
     pub pool_total: u64,
 }
