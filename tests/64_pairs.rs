@@ -24,7 +24,7 @@ use world::transfer::transfer;
 use world::{Random, damage, silence, until};
 
 /// MiB each way, unless the environment says otherwise.
-const MIB: usize = 48;
+const MIB: usize = 32;
 /// What becomes of frames when a receiver does not keep up, and of those that come before there is a second port.
 const EXPECTED: [&str; 4] = ["no_egress", "tx_full", "rx_overrun", "handover_full"];
 
