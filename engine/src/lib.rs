@@ -30,7 +30,7 @@
 //!
 //! What to read next: [`switch`] is the API, `examples/` has whole programs (a hub, a port and a stage of one's own, two
 //! namespaces), [`ports`] says how frames come and go, [`stages`] how it is decided where, [`frame`] who owns their memory,
-//! [`drop`] why one may end. DESIGN.md of the project explains why it is built like this.
+//! [`mod@drop`] why one may end. DESIGN.md of the project explains why it is built like this.
 //!
 //! Lengths are bytes of Ethernet frames without FCS unless something else is said; MTUs count the IP packet. An error is a
 //! sentence that names the thing; between stages there is none, only a verdict or a [`drop::DropReason`].
