@@ -41,8 +41,10 @@ impl Row {
         let userspace = match self {
             Self::Tap => vec![System::OvsTapTso, System::Xdock],
             Self::Workers => vec![System::OvsTapTso, System::Xdock, System::XdockTwoWorkers],
-            Self::XdpRate => vec![System::Docker, System::OvsAfxdp, System::Testpmd, System::XdockXdp],
-            Self::XdpRtt => vec![System::OvsAfxdp, System::Testpmd, System::XdockXdp],
+            Self::XdpRate => {
+                vec![System::Docker, System::OvsAfxdp, System::Testpmd, System::XdockXdp, System::XdockXdpBusy]
+            }
+            Self::XdpRtt => vec![System::OvsAfxdp, System::Testpmd, System::XdockXdp, System::XdockXdpBusy],
             Self::XdpTap => vec![System::OvsTapSystemTso, System::OvsTapAfxdp, System::XdockTapXdp],
             Self::Packet => vec![System::XdockPacket],
         };

@@ -31,6 +31,8 @@ pub enum System {
     XdockTwoWorkers,
     /// Crossdock on AF_XDP ports.
     XdockXdp,
+    /// The same with `poll = "busy"`: its peers there never sleep either.
+    XdockXdpBusy,
     /// Crossdock from a TAP to an AF_XDP port.
     XdockTapXdp,
     /// Crossdock on packet ports.
@@ -73,7 +75,7 @@ impl System {
             Self::Xdock | Self::XdockTwoWorkers | Self::XdockXdp | Self::XdockTapXdp | Self::XdockPacket => {
                 Some("adaptive")
             }
-            Self::XdockBusy => Some("busy"),
+            Self::XdockBusy | Self::XdockXdpBusy => Some("busy"),
             Self::XdockInterrupt => Some("interrupt"),
             _ => None,
         }
@@ -82,7 +84,7 @@ impl System {
     /// The ports of h1 and h2, for userspace switches.
     pub fn ports(self) -> [Port; 2] {
         match self {
-            Self::OvsAfxdp | Self::Testpmd | Self::XdockXdp => [Port::Xdp; 2],
+            Self::OvsAfxdp | Self::Testpmd | Self::XdockXdp | Self::XdockXdpBusy => [Port::Xdp; 2],
             Self::OvsTapAfxdp | Self::XdockTapXdp => [Port::Tap, Port::Xdp],
             Self::OvsTapSystemTso => [Port::Tap, Port::Packet],
             Self::XdockPacket => [Port::Packet; 2],
