@@ -11,23 +11,11 @@ use serde_json::Value;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 use world::raw::{Raw, segment};
-use world::transfer::transfer;
-use world::{Random, World, damage, number, until};
+use world::transfer::{BLOCKS_PER_GB, transfer};
+use world::{Random, World, assert_undamaged, damage, number, until};
 
-const MIB_PER_GB: usize = 954;
 /// For local experiments (IEEE 802, clause 9.2.3): no host answers it.
 const EXPERIMENTAL: [u8; 2] = [0x88, 0xb5];
-
-/// Nothing was dropped in the switch, and nothing arrived damaged.
-fn assert_unharmed(world: &World) {
-    let mut drops = world.drops();
-    // What the first host says (IPv6 does so unasked) before there is a second port.
-    drops.remove("no_egress");
-    assert_eq!(drops.into_iter().collect::<Vec<_>>(), []);
-    for host in &world.hosts {
-        assert_eq!(damage(host), Vec::<String>::new());
-    }
-}
 
 fn bits_per_second(end: &Value) -> f64 {
     end["sum_received"]["bits_per_second"].as_f64().unwrap()
@@ -41,7 +29,7 @@ fn every_ping_is_answered_and_tcp_flows_in_every_way_of_polling() {
         assert!(world.pings(1, "10.0.0.2", 50) && world.pings(1, "fd00::2", 50), "{poll}");
         let _server = world.iperf_server(2);
         assert!(bits_per_second(&world.iperf(1, "-c 10.0.0.2 -t 1")) > 1e8, "{poll}");
-        assert_unharmed(&world);
+        world.assert_unharmed();
     }
 }
 
@@ -58,9 +46,7 @@ fn iperf3_tcp_passes_both_ways_over_two_queues() {
             assert!(end["sum_received_bidir_reverse"]["bits_per_second"].as_f64().unwrap() > 1e8, "{end}");
         }
     }
-    for host in &world.hosts {
-        assert_eq!(damage(host), Vec::<String>::new());
-    }
+    assert_undamaged(&world.hosts);
 }
 
 #[test]
@@ -73,7 +59,7 @@ fn iperf3_udp_at_a_pace_loses_nothing() {
         assert!(number(&end["sum"]["packets"]) > 500 || load.contains("16000"), "{load}: {end}");
         assert_eq!(number(&end["sum"]["lost_packets"]), 0, "{load}: {end}");
     }
-    assert_unharmed(&world);
+    world.assert_unharmed();
 }
 
 /// What the kernel hands over as one super-frame (UDP segmentation offload) arrives as the datagrams it stands for.
@@ -99,7 +85,7 @@ fn udp_super_frames_arrive_as_their_datagrams() {
         }
     }
     assert!(number(&world.shown("h1")["rx_frames"]) - before < 93, "they crossed the switch as super-frames");
-    assert_unharmed(&world);
+    world.assert_unharmed();
 }
 
 /// Between TAPs checksums stay partial: the sender leaves them out, the receiver takes the frame's word for it, and
@@ -110,17 +96,15 @@ fn a_gigabyte_each_way_arrives_bit_for_bit() {
     let world = World::new("giga", 2);
     let _xdock = world.start();
     std::thread::scope(|scope| {
-        scope.spawn(|| transfer(world.host(1), (world.host(2), "10.0.0.2"), MIB_PER_GB, 1));
-        scope.spawn(|| transfer(world.host(2), (world.host(1), "fd00::1"), MIB_PER_GB, 2));
+        scope.spawn(|| transfer(world.host(1), (world.host(2), "10.0.0.2"), BLOCKS_PER_GB, 1));
+        scope.spawn(|| transfer(world.host(2), (world.host(1), "fd00::1"), BLOCKS_PER_GB, 2));
     });
     for port in ["h1", "h2"] {
         let shown = world.shown(port);
         assert!(number(&shown["rx_bytes"]) > 1_000_000_000, "{shown}");
         assert!(number(&shown["rx_frames"]) < 400_000, "as super-frames: {shown}");
     }
-    for host in &world.hosts {
-        assert_eq!(damage(host), Vec::<String>::new());
-    }
+    assert_undamaged(&world.hosts);
 }
 
 #[test]
@@ -130,9 +114,7 @@ fn jumbo_frames_carry_a_transfer_bit_for_bit() {
     run(world.host(1).command("ping").args(["-c", "1", "-M", "do", "-s", "8972", "10.0.0.2"])).unwrap();
     transfer(world.host(1), (world.host(2), "10.0.0.2"), 96, 3);
     transfer(world.host(2), (world.host(1), "10.0.0.1"), 96, 4);
-    for host in &world.hosts {
-        assert_eq!(damage(host), Vec::<String>::new());
-    }
+    assert_undamaged(&world.hosts);
 }
 
 /// A host without offloads sends complete checksums, which the receiver's kernel verifies one by one; the other way,
@@ -146,9 +128,7 @@ fn a_host_without_offloads_exchanges_bits_exactly() {
     transfer(world.host(1), (world.host(2), "10.0.0.2"), 48, 5);
     transfer(world.host(2), (world.host(1), "10.0.0.1"), 48, 6);
     assert!(number(&world.shown("h1")["rx_frames"]) - before > 48 * 700, "they came as frames of the MTU");
-    for host in &world.hosts {
-        assert_eq!(damage(host), Vec::<String>::new());
-    }
+    assert_undamaged(&world.hosts);
     assert!(world.pings(2, "10.0.0.1", 1));
     // The oracle can fail: a datagram with a wrong checksum is seen by the receiver's kernel, and counted there.
     Raw::open(world.host(1), "eth0").unwrap().send(&datagram_with_wrong_checksum()).unwrap();
@@ -184,7 +164,7 @@ fn raw_frames_of_every_length_arrive_bit_for_bit() {
     }
     assert_eq!(receiver.drain(Duration::from_millis(50)).unwrap(), Vec::<Vec<u8>>::new());
     assert_eq!(number(&world.shown("h2")["tx_bytes"]), frames.iter().map(|frame| frame.len() as u64).sum::<u64>());
-    assert_unharmed(&world);
+    world.assert_unharmed();
 }
 
 /// A frame from host 1 to host 2 with random contents.

@@ -23,7 +23,7 @@ use std::net::UdpSocket;
 use std::time::Duration;
 use world::raw::{Raw, segment};
 use world::transfer::transfer;
-use world::{PATIENCE, Random, damage, silence, until};
+use world::{PATIENCE, Random, assert_undamaged, silence, until};
 
 const CASES: usize = 1000;
 const MTU: usize = 1500;
@@ -370,7 +370,7 @@ impl Mixed {
         let harmful =
             self.switch.drops().into_iter().filter(|(r, n)| *n > 0 && !matches!(r.name(), "no_egress" | "tx_full"));
         assert_eq!(harmful.collect::<Vec<_>>(), []);
-        self.hosts.iter().for_each(|host| assert_eq!(damage(host), Vec::<String>::new()));
+        assert_undamaged(&self.hosts);
     }
 }
 

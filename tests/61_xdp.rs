@@ -24,10 +24,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use world::raw::Raw;
 use world::tagger::tag_all;
-use world::transfer::transfer;
-use world::{PATIENCE, damage, silence, until};
+use world::transfer::{BLOCKS_PER_GB, transfer};
+use world::{PATIENCE, assert_undamaged, silence, until};
 
-const MIB_PER_GB: usize = 954;
 const BOTH: [Mode; 2] = [Mode::Driver, Mode::Generic];
 
 /// A switch whose hosts are at the other ends of veth pairs: host `n` (from 1) has `eth0`, the switch's end is `vn`.
@@ -109,9 +108,7 @@ impl Rig {
     }
 
     fn assert_unharmed(&self) {
-        for host in &self.hosts {
-            assert_eq!(damage(host), Vec::<String>::new());
-        }
+        assert_undamaged(&self.hosts);
     }
 }
 
@@ -132,8 +129,8 @@ fn a_gigabyte_each_way_arrives_bit_for_bit() {
         let rig = Rig::new("giga", 2, 1500);
         (1..=2).for_each(|n| rig.xdp(n, mode));
         std::thread::scope(|scope| {
-            scope.spawn(|| transfer(rig.host(1), (rig.host(2), "10.0.0.2"), MIB_PER_GB / 2, 1));
-            scope.spawn(|| transfer(rig.host(2), (rig.host(1), "fd00::1"), MIB_PER_GB / 2, 2));
+            scope.spawn(|| transfer(rig.host(1), (rig.host(2), "10.0.0.2"), BLOCKS_PER_GB / 2, 1));
+            scope.spawn(|| transfer(rig.host(2), (rig.host(1), "fd00::1"), BLOCKS_PER_GB / 2, 2));
         });
         rig.assert_unharmed();
     }
@@ -145,8 +142,8 @@ fn a_gigabyte_passes_between_xdp_and_tap() {
         let mut rig = Rig::new("mixed", 1, 1500);
         rig.xdp(1, mode);
         rig.tap(2, 1500);
-        transfer(rig.host(1), (rig.host(2), "10.0.0.2"), MIB_PER_GB, 1);
-        transfer(rig.host(2), (rig.host(1), "fd00::1"), MIB_PER_GB, 2);
+        transfer(rig.host(1), (rig.host(2), "10.0.0.2"), BLOCKS_PER_GB, 1);
+        transfer(rig.host(2), (rig.host(1), "fd00::1"), BLOCKS_PER_GB, 2);
         rig.assert_unharmed();
     }
 }

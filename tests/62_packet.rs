@@ -15,21 +15,8 @@ use etherparse::PacketBuilder;
 use lab::Namespace;
 use std::time::Duration;
 use world::raw::Raw;
-use world::transfer::transfer;
-use world::{Random, World, damage, number, until};
-
-const MIB_PER_GB: usize = 954;
-
-/// Nothing was dropped in the switch, and nothing arrived damaged.
-fn assert_unharmed(world: &World) {
-    let mut drops = world.drops();
-    // What the first host says before there is a second port.
-    drops.remove("no_egress");
-    assert_eq!(drops.into_iter().collect::<Vec<_>>(), []);
-    for host in &world.hosts {
-        assert_eq!(damage(host), Vec::<String>::new());
-    }
-}
+use world::transfer::{BLOCKS_PER_GB, transfer};
+use world::{Random, World, assert_undamaged, number, until};
 
 #[test]
 fn hosts_behind_veths_ping_each_other_and_tcp_passes_in_super_frames() {
@@ -49,7 +36,7 @@ fn hosts_behind_veths_ping_each_other_and_tcp_passes_in_super_frames() {
     let per_frame = grown("rx_bytes") / grown("rx_frames");
     assert!(per_frame > 5_000, "{per_frame} bytes a frame: super-frames were cut");
     assert!(number(&after["tx_frames"]) > 0);
-    assert_unharmed(&world);
+    world.assert_unharmed();
 }
 
 #[test]
@@ -60,11 +47,9 @@ fn a_gigabyte_arrives_bit_exact_both_ways_between_packet_ports_and_with_a_tap() 
         let _xdock = world.start();
         let seed = Random::seeded().next();
         for (from, to, address) in [(1, 2, "10.0.0.2"), (2, 1, "fd00::1"), (1, 3, "fd00::3"), (3, 1, "10.0.0.1")] {
-            transfer(world.host(from), (world.host(to), address), MIB_PER_GB, seed);
+            transfer(world.host(from), (world.host(to), address), BLOCKS_PER_GB, seed);
         }
-        for host in &world.hosts {
-            assert_eq!(damage(host), Vec::<String>::new());
-        }
+        assert_undamaged(&world.hosts);
     }
 }
 
@@ -93,7 +78,7 @@ fn tags_that_the_kernel_keeps_beside_a_frame_arrive_inside_it() {
             assert_eq!(near.receive(world::PATIENCE).unwrap(), Some(frame(2, tags, len)), "{tags:02x?}");
         }
     }
-    assert_unharmed(&world);
+    world.assert_unharmed();
 }
 
 /// One end of a veth as an embedding program has it.
@@ -240,8 +225,8 @@ fn an_interface_that_goes_down_comes_back_and_one_that_is_deleted_is_gone() {
     assert_eq!(world.shown("h2")["ifname"], "renamed");
     until("frames pass under another name", || world.pings(1, "10.0.0.2", 3));
     world.switch.ip("link del renamed").unwrap();
-    until("the port is gone", || xdock.stderr().contains("h2"));
-    assert!(world.shown("h2")["up"] == false);
+    until("the port is gone", || xdock.stderr().contains("its interface or its namespace was deleted"));
+    until("and shown as down", || world.shown("h2")["up"] == false);
     world.done("port rm h2");
 }
 

@@ -21,7 +21,7 @@ use crossdock_engine::wire::ethernet::{HEADER_LEN, VLAN_TAG_LEN};
 use lab::{Lab, Namespace, run};
 use std::time::Instant;
 use world::transfer::transfer;
-use world::{Random, damage, silence, until};
+use world::{Random, assert_undamaged, silence, until};
 
 /// MiB each way, unless the environment says otherwise.
 const MIB: usize = 32;
@@ -156,7 +156,7 @@ impl Pair {
         let drops = self.switch.drops().into_iter().map(|(reason, count)| (reason.name(), count));
         let unexpected: Vec<_> = drops.filter(|(name, count)| *count > 0 && !EXPECTED.contains(name)).collect();
         assert_eq!(unexpected, []);
-        self.hosts.iter().for_each(|host| assert_eq!(damage(host), Vec::<String>::new()));
+        assert_undamaged(&self.hosts);
         if !self.setup.offloads {
             self.switch.ports().iter().for_each(|port| self.assert_wire_size(port));
         }

@@ -31,6 +31,7 @@
 //! success, error and Ctrl-C; it kills only what it started.
 
 mod args;
+mod bpf;
 mod connect;
 mod cpu;
 mod generator;

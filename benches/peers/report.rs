@@ -87,8 +87,7 @@ fn print_notes(args: &Args, samples: &[Sample]) {
 Placement: client and generator on CPU 0; `own core`: server on CPU 0 too, switch on CPU 1; `receiver's core`: server and
 switch on CPU 1; `both cores`: server on CPU 1, a worker on each; `client 0, server 1`: no switch process. TCP: iperf3,
 cubic, MTU 1500, {tcp:?} after 1 s of warm-up, at the receiver. Packets: 60 bytes without FCS, one IPv4/UDP flow, {packets:?}
-after 0.2 s of warm-up, counted at h2's interface and dropped by its stack (foreign MAC that the switch has learned); from
-AF_PACKET sendmmsg without qdisc or, in overload, from XDP live frames that the kernel makes on CPU 0, which is where h1's
+after 0.2 s of warm-up, counted at h2's interface and dropped there by a program at its traffic control; from AF_PACKET sendmmsg without qdisc or, in overload, from XDP live frames that the kernel makes on CPU 0, which is where h1's
 end is received too. RTT: one byte of UDP, blocking sockets, {rtt:?}. `bridge` runs without br_netfilter, `docker` with it,
 with Docker's chains and conntrack.
 CPU: time all CPUs were busy (user, system, interrupts), client, server, source and sink included, per delivered packet or

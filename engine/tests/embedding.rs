@@ -20,10 +20,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
-use support::{frame, mac, number_of, numbered};
+use support::{PATIENCE, frame, mac, number_of, numbered, plug, receive, until};
 
-/// Far longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// Frames on their way at once: fewer than any ring holds.
 const WINDOW: u32 = 64;
 
@@ -31,34 +29,6 @@ fn switch(config: Config) -> Switch {
     let switch = Switch::new(config).unwrap();
     switch.add_domain(Domain::new("lan")).unwrap();
     switch
-}
-
-fn plug(switch: &Switch, name: &str, domain: &str) -> ChannelEnd {
-    let (channel, end) = Channel::pair(name, 256, 1500, switch.arena()).unwrap();
-    switch.add_port(Box::new(channel), &Membership::of(domain)).unwrap();
-    until("the worker opened the port", || switch.ports().iter().any(|port| port.name == name && port.up));
-    end
-}
-
-/// The next frame of an end.
-fn receive(end: &mut ChannelEnd) -> Vec<u8> {
-    let begin = Instant::now();
-    loop {
-        if let Some((frame, _)) = end.recv() {
-            return frame;
-        }
-        assert!(begin.elapsed() < PATIENCE, "no frame came");
-        std::thread::yield_now();
-    }
-}
-
-/// Waits until something is so.
-fn until(what: &str, so: impl Fn() -> bool) {
-    let begin = Instant::now();
-    while !so() {
-        assert!(begin.elapsed() < PATIENCE, "{what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 /// Two stations that know each other.

@@ -12,7 +12,7 @@ use crossdock_engine::frame::{Arena, Offload};
 use crossdock_engine::ports::Port;
 use crossdock_engine::ports::channel::{Channel, ChannelEnd};
 use crossdock_engine::stats::PortCounters;
-use crossdock_engine::switch::{Config, Membership};
+use crossdock_engine::switch::Config;
 use crossdock_engine::tables::topology::{Domain, DomainId, PortView};
 use crossdock_engine::wire::Mac;
 use crossdock_engine::worker::{Attachment, Peers, Worker, WorkerConfig};
@@ -20,7 +20,7 @@ use proptest::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
-use support::{Rig, frame, mac, number_of, numbered, one_domain};
+use support::{Rig, frame, mac, number_of, numbered, one_domain, plug, receive};
 
 /// Workers polled by hand, and a channel at every port: port `p` belongs to worker `p % workers`.
 struct Mesh {
@@ -263,37 +263,19 @@ fn two_cores() -> Vec<usize> {
     (0..all.min(2)).collect()
 }
 
-fn plug(switch: &Switch, name: &str) -> ChannelEnd {
-    let (channel, end) = Channel::pair(name, 512, 1500, switch.arena()).unwrap();
-    switch.add_port(Box::new(channel), &Membership::of("lan")).unwrap();
-    end
-}
-
-/// A frame, by sleeping for it.
-fn receive(end: &mut ChannelEnd) -> Vec<u8> {
-    let begin = Instant::now();
-    loop {
-        if let Some((frame, _)) = end.recv() {
-            return frame;
-        }
-        assert!(begin.elapsed() < Duration::from_secs(10), "no frame came");
-        end.wait(Duration::from_millis(100));
-    }
-}
-
 /// On real threads: a stream from a port of one worker to a port of another keeps its order and loses nothing while other
 /// ports come and go.
 #[test]
 fn a_stream_between_workers_is_whole() {
     let switch = Switch::new(Config { cores: two_cores(), ..Config::default() }).unwrap();
     switch.add_domain(Domain::new("lan")).unwrap();
-    let (mut a, mut b) = (plug(&switch, "a"), plug(&switch, "b"));
+    let (mut a, mut b) = (plug(&switch, "a", "lan"), plug(&switch, "b", "lan"));
     b.send(&frame(mac(2), mac(1)), Offload::default()).unwrap();
     receive(&mut a);
     let frames = std::thread::scope(|scope| {
         let changes = scope.spawn(|| {
             for i in 0..100 {
-                let mut c = plug(&switch, "c");
+                let mut c = plug(&switch, "c", "lan");
                 c.send(&frame(mac(100 + i), mac(1)), Offload::default()).unwrap();
                 switch.remove_port("c").unwrap();
             }
@@ -328,7 +310,7 @@ fn a_stream_between_workers_is_whole() {
 fn a_worker_wakes_for_a_handed_over_frame() {
     let switch = Switch::new(Config { cores: two_cores(), ..Config::default() }).unwrap();
     switch.add_domain(Domain::new("lan")).unwrap();
-    let (mut a, mut b) = (plug(&switch, "a"), plug(&switch, "b"));
+    let (mut a, mut b) = (plug(&switch, "a", "lan"), plug(&switch, "b", "lan"));
     for n in 0..20 {
         std::thread::sleep(Duration::from_millis(10));
         let begin = Instant::now();

@@ -173,6 +173,15 @@ impl World {
         counts.filter(|(_, count)| *count > 0).collect()
     }
 
+    /// Nothing was dropped in the switch, and nothing arrived damaged.
+    pub fn assert_unharmed(&self) {
+        let mut drops = self.drops();
+        // What the first host says (IPv6 does so unasked) before there is a second port.
+        drops.remove("no_egress");
+        assert_eq!(drops.into_iter().collect::<Vec<_>>(), []);
+        assert_undamaged(&self.hosts);
+    }
+
     /// Frames inside the switch, ports that are gone included; 0 at rest. Under load it is only as exact as the reading.
     pub fn in_flight(&self) -> i64 {
         let mut client = UnixStream::connect(self.socket()).unwrap();
@@ -244,6 +253,13 @@ pub fn damage(host: &Namespace) -> Vec<String> {
     const TELLING: [&str; 5] = ["InCsumErrors", "InErrs", "InHdrErrors", "InErrors", "TCPBadCsum"];
     damage.retain(|(name, count)| TELLING.iter().any(|word| name.contains(word)) && count != "0");
     damage.into_iter().map(|(name, count)| format!("{name}={count}")).collect()
+}
+
+/// Nothing arrived damaged at any host.
+pub fn assert_undamaged(hosts: &[Namespace]) {
+    for host in hosts {
+        assert_eq!(damage(host), Vec::<String>::new());
+    }
 }
 
 fn pair_of_strings((name, count): (&str, &str)) -> (String, String) {

@@ -6,6 +6,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
+/// Blocks that make a gigabyte.
+pub const BLOCKS_PER_GB: usize = 954;
 /// Bytes of a block: random, but for the number of the block at its beginning.
 pub const BLOCK: usize = 1 << 20;
 const NUMBER: usize = size_of::<u64>();

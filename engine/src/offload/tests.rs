@@ -5,7 +5,8 @@ use crate::drop::DropReason;
 use crate::frame::{Arena, Batch, Csum, Frame, Gso, GsoKind, Offload, Pool};
 use crate::ports::{Caps, Io, Queue};
 use crate::stats::PortCounters;
-use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice, VlanId};
+use crate::wire::sample::tagged_ip;
+use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 use proptest::prelude::*;
 use std::io;
 
@@ -61,15 +62,7 @@ impl Shape {
 
     fn bytes(&self) -> Vec<u8> {
         let eth = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
-        let id = VlanId::try_new(7).unwrap();
-        let ip = match (self.tags, self.v6) {
-            (0, false) => eth.ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64),
-            (0, true) => eth.ipv6([1; 16], [2; 16], 64),
-            (1, false) => eth.single_vlan(id).ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64),
-            (1, true) => eth.single_vlan(id).ipv6([1; 16], [2; 16], 64),
-            (_, false) => eth.double_vlan(id, id).ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64),
-            (_, true) => eth.double_vlan(id, id).ipv6([1; 16], [2; 16], 64),
-        };
+        let ip = tagged_ip(eth, self.tags, self.v6);
         let (mut frame, payload) = (Vec::new(), payload(self.payload));
         match self.tcp {
             true => {

@@ -2,6 +2,8 @@
 
 pub mod cidr;
 pub mod ethernet;
+#[cfg(test)]
+pub(crate) mod sample;
 pub mod transport;
 pub mod vlan;
 pub mod vnet;

@@ -112,6 +112,7 @@ pub fn ipv6(frame: &[u8], at: usize) -> Option<Transport> {
     found.then(|| Transport::new(IPV6, at, (next, start), frame)).flatten()
 }
 
-fn be16(bytes: &[u8], at: usize) -> Option<u16> {
+/// The 16-bit number at a position.
+pub(crate) fn be16(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..at + 2).map(|b| u16::from_be_bytes([b[0], b[1]]))
 }

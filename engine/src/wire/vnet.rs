@@ -150,7 +150,8 @@ fn size_is_sane(kind: GsoKind, size: u16, payload: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use etherparse::{PacketBuilder, SlicedPacket, VlanId};
+    use crate::wire::sample::tagged_ip;
+    use etherparse::{PacketBuilder, SlicedPacket};
     use proptest::prelude::*;
 
     #[derive(Clone, Copy, Debug)]
@@ -163,15 +164,7 @@ mod tests {
 
     fn build(shape: Shape) -> Vec<u8> {
         let eth = PacketBuilder::ethernet2([2; 6], [4; 6]);
-        let id = VlanId::try_new(7).unwrap();
-        let ip = match (shape.tags, shape.v6) {
-            (0, false) => eth.ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64),
-            (0, true) => eth.ipv6([1; 16], [2; 16], 64),
-            (1, false) => eth.single_vlan(id).ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64),
-            (1, true) => eth.single_vlan(id).ipv6([1; 16], [2; 16], 64),
-            (_, false) => eth.double_vlan(id, id).ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64),
-            (_, true) => eth.double_vlan(id, id).ipv6([1; 16], [2; 16], 64),
-        };
+        let ip = tagged_ip(eth, shape.tags, shape.v6);
         let (mut frame, payload) = (Vec::new(), vec![0x5a; shape.payload]);
         match shape.tcp {
             true => ip.tcp(1, 2, 3, 4).write(&mut frame, &payload).unwrap(),

@@ -4,6 +4,7 @@
 pub mod scenario;
 pub mod vlan;
 
+use crossdock_engine::Switch;
 use crossdock_engine::clock::Millis;
 use crossdock_engine::drop::DropReason;
 use crossdock_engine::flow::PortId;
@@ -12,6 +13,7 @@ use crossdock_engine::ports::channel::{Channel, ChannelEnd};
 use crossdock_engine::ports::{Caps, Io, Port, Queue};
 use crossdock_engine::stages::Stage;
 use crossdock_engine::stats::PortCounters;
+use crossdock_engine::switch::Membership;
 use crossdock_engine::tables::topology::{Domain, DomainId, PortView, Topology};
 use crossdock_engine::wire::Mac;
 use crossdock_engine::worker::{Attachment, Worker, WorkerConfig};
@@ -20,6 +22,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 /// A frame as a far end sees it.
 pub type Seen = (Vec<u8>, Offload);
@@ -56,6 +59,38 @@ fn datagram(source: Mac, destination: Mac, payload: &[u8]) -> Vec<u8> {
     let packet = PacketBuilder::ethernet2(source.0, destination.0).ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64).udp(4000, 53);
     packet.write(&mut frame, payload).unwrap();
     frame
+}
+
+/// Far longer than anything here takes on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Puts a channel port into a domain of a running switch.
+pub fn plug(switch: &Switch, name: &str, domain: &str) -> ChannelEnd {
+    let (channel, end) = Channel::pair(name, 256, 1500, switch.arena()).unwrap();
+    switch.add_port(Box::new(channel), &Membership::of(domain)).unwrap();
+    until("the worker opened the port", || switch.ports().iter().any(|port| port.name == name && port.up));
+    end
+}
+
+/// The next frame of an end.
+pub fn receive(end: &mut ChannelEnd) -> Vec<u8> {
+    let begin = Instant::now();
+    loop {
+        if let Some((frame, _)) = end.recv() {
+            return frame;
+        }
+        assert!(begin.elapsed() < PATIENCE, "no frame came");
+        std::thread::yield_now();
+    }
+}
+
+/// Waits until something is so.
+pub fn until(what: &str, so: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !so() {
+        assert!(begin.elapsed() < PATIENCE, "{what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// The offload of a TCP super-frame with segments of `size` bytes behind 54 bytes of headers.

@@ -50,19 +50,35 @@ impl Queue for Spring {
     }
 }
 
+/// What the workers have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Common {
+    /// They are one switch.
+    Switch,
+    /// Nothing: each is a switch of its own. What two of these do more than one is what the machine gives.
+    Nothing,
+}
+
 /// Millions of frames a second through one worker on each of `cores`.
 ///
 /// # Errors
 /// There is not enough memory.
-pub fn rate(cores: &[usize], time: Duration) -> io::Result<f64> {
-    let arena = Arena::new(4096 * cores.len(), 32)?;
-    let counters: Vec<Arc<PortCounters>> = (0..2 * cores.len()).map(|_| Arc::default()).collect();
+pub fn rate(cores: &[usize], common: Common, time: Duration) -> io::Result<f64> {
     let start = Arc::new(Barrier::new(cores.len()));
-    let mut threads = Vec::new();
-    for ((number, &core), peers) in cores.iter().enumerate().zip(Peers::mesh(cores.len())) {
-        let worker = worker(&arena, (number, cores.len()), peers, &counters[2 * number..])?;
+    let run_on = |worker: Worker, core: usize| {
         let start = start.clone();
-        threads.push(std::thread::spawn(move || run(worker, core, &start, time)));
+        std::thread::spawn(move || run(worker, core, &start, time))
+    };
+    let counters: Vec<Arc<PortCounters>> = (0..2 * cores.len()).map(|_| Arc::default()).collect();
+    let mut threads = Vec::new();
+    let shared = Arena::new(4096 * cores.len(), 32)?;
+    for ((number, &core), peers) in cores.iter().enumerate().zip(Peers::mesh(cores.len())) {
+        let counters = &counters[2 * number..];
+        let worker = match common {
+            Common::Switch => worker(&shared, (number, cores.len()), peers, counters)?,
+            Common::Nothing => worker(&Arena::new(4096, 32)?, (0, 1), Peers::default(), counters)?,
+        };
+        threads.push(run_on(worker, core));
     }
     let seconds: Vec<f64> = threads.into_iter().filter_map(|thread| thread.join().ok()).collect();
     let sent = |number: usize| counters[2 * number].tx_frames.get() + counters[2 * number + 1].tx_frames.get();

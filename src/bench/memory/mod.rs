@@ -10,6 +10,7 @@
 mod cores;
 mod rig;
 
+use cores::{Common, rate};
 use crossdock_engine::clock::{Millis, ticks};
 use crossdock_engine::tables::vlan::Tagging;
 use crossdock_engine::wire::Mac;
@@ -230,7 +231,7 @@ pub fn main() -> io::Result<()> {
     phase_table(&mut bench)?;
     cores(&mut bench, all, quick)?;
     if let Some(file) = args.iter().position(|a| a == "--json").and_then(|i| args.get(i + 1)) {
-        let body: Vec<String> = bench.cells.iter().map(|(name, value)| format!("  \"{name}\": {value:.1}")).collect();
+        let body: Vec<String> = bench.cells.iter().map(|(name, value)| format!("  \"{name}\": {value:.2}")).collect();
         std::fs::write(file, format!("{{\n{}\n}}\n", body.join(",\n")))?;
     }
     Ok(())
@@ -305,22 +306,25 @@ fn captures(bench: &mut Bench) -> io::Result<()> {
     Ok(())
 }
 
-/// One worker on the last core, and one on each of the last two, in turns.
+/// One worker on each of the last two cores alone, then on both, of one switch and of two that have nothing in common. All in
+/// turns, and each pass has its own ratios.
 fn cores(bench: &mut Bench, all: usize, quick: bool) -> io::Result<()> {
     let Some(last) = all.checked_sub(1).filter(|last| *last > 0) else { return Ok(()) };
     let time = Duration::from_millis(if quick { 200 } else { 1000 });
-    let mut ratios = Vec::new();
-    let mut rates = (Vec::new(), Vec::new());
+    let mut passes = Vec::new();
     for _ in 0..bench.passes {
-        let (one, two) = (cores::rate(&[last], time)?, cores::rate(&[last - 1, last], time)?);
-        ratios.push(two / one);
-        rates.0.push(one);
-        rates.1.push(two);
+        let alone = |core| rate(&[core], Common::Switch, time);
+        let one = (alone(last - 1)? + alone(last)?) / 2.0;
+        let both = |common| rate(&[last - 1, last], common, time);
+        let (apart, two) = (both(Common::Nothing)?, both(Common::Switch)?);
+        passes.push([one, two, apart, two / one, apart / one]);
     }
-    let [one, two, ratio] = [rates.0, rates.1, ratios].map(typical);
-    println!("\n| workers, each on its own core | 1 | 2 | ratio |\n|---|---|---|---|");
-    println!("| frames made, switched and freed, millions a second | {one:.1} | {two:.1} | {ratio:.2} |");
+    let [one, two, apart, ratio, machine] = [0, 1, 2, 3, 4].map(|i| typical(passes.iter().map(|p| p[i]).collect()));
+    println!("\n| workers, each on its own core | 1 | 2 of one switch | 2 switches |\n|---|---|---|---|");
+    println!("| frames made, switched and freed, millions a second | {one:.1} | {two:.1} | {apart:.1} |");
+    println!("| times one | | {ratio:.2} | {machine:.2} |");
     bench.cell("cores_ratio".into(), ratio);
+    bench.cell("cores_ratio_apart".into(), machine);
     Ok(())
 }
 

@@ -24,7 +24,7 @@
 use crate::frame::{Csum, Gso, GsoKind, Offload};
 use crate::offload::pseudo_header;
 use crate::wire::ethernet::IPV4;
-use crate::wire::transport::{IPV6_HEADER_LEN, MAX_HEADERS, TCP, Transport};
+use crate::wire::transport::{IPV6_HEADER_LEN, MAX_HEADERS, TCP, Transport, be16};
 
 /// Where a TCP header has its flags, and the one that only the first segment keeps (RFC 9293, section 3.1).
 const TCP_FLAGS: usize = 13;
@@ -79,15 +79,12 @@ fn packet_end(frame: &[u8], transport: &Transport) -> Option<usize> {
     Some(at + len)
 }
 
-fn be16(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..at + 2).map(|b| u16::from_be_bytes([b[0], b[1]]))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::offload::complete;
-    use etherparse::{PacketBuilder, VlanId};
+    use crate::wire::sample::tagged_ip;
+    use etherparse::PacketBuilder;
     use proptest::prelude::*;
 
     fn partial(frame: &[u8]) -> Option<Csum> {
@@ -105,13 +102,7 @@ mod tests {
     /// A frame with a finished checksum.
     fn build(shape: &Shape) -> Vec<u8> {
         let eth = PacketBuilder::ethernet2([2; 6], [4; 6]);
-        let id = VlanId::try_new(7).unwrap();
-        let ip = match (shape.tagged, shape.v6) {
-            (false, false) => eth.ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64),
-            (false, true) => eth.ipv6([1; 16], [2; 16], 64),
-            (true, false) => eth.single_vlan(id).ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64),
-            (true, true) => eth.single_vlan(id).ipv6([1; 16], [2; 16], 64),
-        };
+        let ip = tagged_ip(eth, shape.tagged.into(), shape.v6);
         let mut frame = Vec::new();
         match shape.tcp {
             true => ip.tcp(1, 2, 3, 4).write(&mut frame, &shape.payload).unwrap(),
