@@ -40,6 +40,7 @@ impl Testbed {
     pub fn new(system: System) -> Result<Self> {
         let lab = Lab::new("peers")?;
         let (h1, h2, switch_namespace) = (lab.namespace("h1")?, lab.namespace("h2")?, lab.namespace("sw")?);
+        [&h1, &h2].into_iter().try_for_each(without_pacing)?;
         let mut bed = Self { system, switch: None, helpers: Vec::new(), h1, h2, switch_namespace, lab };
         connect(&mut bed)?;
         rtt::await_path(&bed).with_context(|| bed.last_words())?;
@@ -74,4 +75,10 @@ impl Testbed {
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         lines[lines.len().saturating_sub(LAST_LINES)..].join(" | ")
     }
+}
+
+/// Takes BBR away as a host's own congestion control, where it is: a connection that is accepted keeps BBR's pacing when iperf3
+/// asks for cubic afterwards, and then its timers are what is measured. (Reno is the one that every namespace may choose.)
+fn without_pacing(host: &Namespace) -> Result<()> {
+    Ok(host.run(|| std::fs::write("/proc/sys/net/ipv4/tcp_congestion_control", "reno"))??)
 }
