@@ -28,11 +28,11 @@ pub trait Egress {
 pub fn execute(actions: &[Action], frame: Frame, egress: &mut impl Egress, pool: &mut Pool) {
     match *actions {
         [Action::Output(port)] => egress.output(port, frame, pool),
-        [edit, Action::Output(port)] if !matches!(edit, Action::Output(_)) => {
-            let mut edited = frame.in_registers();
+        [edit, Action::Output(port)] if !matches!(edit, Action::Output(_)) && frame.offload.is_none() => {
+            let mut edited = frame.finished();
             match rewrite(edit, &mut edited) {
                 Ok(()) => egress.output(port, edited, pool),
-                Err(reason) => egress.drop(edited.in_registers(), reason, pool),
+                Err(reason) => egress.drop(edited.finished(), reason, pool),
             }
         }
         _ => execute_all(actions, frame, egress, pool),

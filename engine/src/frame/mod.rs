@@ -53,6 +53,14 @@ pub struct Offload {
     pub gso: Option<Gso>,
 }
 
+impl Offload {
+    /// Whether the frame is complete as it is.
+    #[inline]
+    pub const fn is_none(&self) -> bool {
+        self.csum.is_none() && self.gso.is_none()
+    }
+}
+
 /// A partial checksum: the field holds the pseudo-header sum, the rest is summed from `start` to the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Csum {
@@ -229,6 +237,14 @@ impl Frame {
     pub(crate) fn in_registers(self) -> Frame {
         let Frame { data, len, headroom, offload, class } = self;
         Frame { data, len, headroom, offload, class }
+    }
+
+    /// The same frame in registers, for one with nothing left undone: fewer of them than [`Frame::in_registers`] needs.
+    #[inline(always)]
+    pub(crate) fn finished(self) -> Frame {
+        debug_assert!(self.offload.is_none());
+        let Frame { data, len, headroom, class, .. } = self;
+        Frame { data, len, headroom, offload: Offload { csum: None, gso: None }, class }
     }
 
     #[inline]

@@ -17,7 +17,7 @@
 
 use crate::drop::DropReason;
 use crate::execute::push_vlan;
-use crate::frame::{Batch, Frame, Offload, SMALL_ROOM, SUPER_ROOM};
+use crate::frame::{Batch, Frame, SMALL_ROOM, SUPER_ROOM};
 use crate::ports::{Io, Queue};
 use crate::wire::ethernet::VLAN_TAG_LEN;
 use crate::wire::vlan::Tag;
@@ -260,7 +260,7 @@ impl<D: Device> DeviceQueue<D> {
         let header = vnet::emit(&frame.offload);
         let room = match D::VNET {
             true => frame.prepend(vnet::LEN),
-            false => frame.offload == Offload::default(),
+            false => frame.offload.is_none(),
         };
         if !room {
             return Err(io::ErrorKind::Unsupported.into());

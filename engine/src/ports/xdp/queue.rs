@@ -24,7 +24,7 @@ use super::socket::{RING, Socket};
 use super::umem::{CHUNK, chunk_of};
 use super::undone::undone;
 use crate::drop::DropReason;
-use crate::frame::{Batch, Frame, Offload, SUPER_ROOM};
+use crate::frame::{Batch, Frame, SUPER_ROOM};
 use crate::ports::{Io, Queue};
 use rustix::io::Errno;
 use rustix::net::xdp::{XdpDesc, XdpDescOptions};
@@ -182,7 +182,7 @@ impl XdpQueue {
 
     #[inline]
     fn refusal(&self, frame: &Frame) -> Option<DropReason> {
-        if frame.offload != Offload::default() {
+        if !frame.offload.is_none() {
             return Some(DropReason::TxError);
         }
         let pieces = frame.len().div_ceil(CHUNK as usize);
