@@ -39,7 +39,7 @@ impl Row {
     /// The systems that answer it, unless others are asked for.
     pub fn systems(self) -> Vec<System> {
         let userspace = match self {
-            Self::Tap => vec![System::OvsTapTso, System::Xdock],
+            Self::Tap => vec![System::OvsTapTso, System::Xdock, System::XdockCaptured],
             Self::Workers => vec![System::OvsTapTso, System::Xdock, System::XdockTwoWorkers],
             Self::XdpRate => {
                 vec![System::Docker, System::OvsAfxdp, System::Testpmd, System::XdockXdp, System::XdockXdpBusy]

@@ -27,6 +27,8 @@ pub enum System {
     XdockBusy,
     /// Crossdock with `poll = "interrupt"`.
     XdockInterrupt,
+    /// Crossdock on TAP ports while `xdock capture` writes every frame, in and out, to /dev/null.
+    XdockCaptured,
     /// Crossdock on TAP ports of two queues, with two workers.
     XdockTwoWorkers,
     /// Crossdock on AF_XDP ports.
@@ -72,9 +74,12 @@ impl System {
     /// The value of `poll` in Crossdock's configuration.
     pub fn poll(self) -> Option<&'static str> {
         match self {
-            Self::Xdock | Self::XdockTwoWorkers | Self::XdockXdp | Self::XdockTapXdp | Self::XdockPacket => {
-                Some("adaptive")
-            }
+            Self::Xdock
+            | Self::XdockCaptured
+            | Self::XdockTwoWorkers
+            | Self::XdockXdp
+            | Self::XdockTapXdp
+            | Self::XdockPacket => Some("adaptive"),
             Self::XdockBusy | Self::XdockXdpBusy => Some("busy"),
             Self::XdockInterrupt => Some("interrupt"),
             _ => None,
@@ -95,6 +100,14 @@ impl System {
     /// Whether it is Crossdock.
     pub fn is_xdock(self) -> bool {
         self.poll().is_some()
+    }
+
+    /// Whether the tables divide its figures by another's: a capture's by those without, others by every peer's.
+    pub fn is_compared_with(self, other: Self) -> bool {
+        match self {
+            Self::XdockCaptured => other == Self::Xdock,
+            _ => self.is_xdock() && !other.is_xdock(),
+        }
     }
 
     /// Whether the kernel switches.

@@ -44,20 +44,21 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Each of Crossdock's lines against each peer's.
+    /// Each of Crossdock's lines against each that it is compared with.
     fn print_ratios(&self, lines: &[Line]) {
-        let (ours, peers): (Vec<Line>, Vec<Line>) = lines.iter().partition(|(system, _)| system.is_xdock());
-        if ours.is_empty() || peers.is_empty() {
+        let all = lines.iter().flat_map(|ours| lines.iter().map(move |theirs| (*ours, *theirs)));
+        let pairs: Vec<(Line, Line)> = all.filter(|(ours, theirs)| ours.0.is_compared_with(theirs.0)).collect();
+        if pairs.is_empty() {
             return;
         }
         let metrics: Vec<Metric> = self.metrics.iter().copied().filter(|metric| metric.is_compared()).collect();
         println!();
         print_head("ratio", &metrics);
-        for (ours, peer) in ours.iter().flat_map(|ours| peers.iter().map(move |peer| (*ours, *peer))) {
-            let cells = metrics.iter().map(|&metric| format!(" {} |", self.ratio(ours, peer, metric)));
-            let placements = format!("{} / {}", ours.1.name(), peer.1.name());
-            let cells = cells.collect::<String>();
-            println!("| {} / {} | {placements} |{cells}", ours.0.name(), peer.0.name());
+        for (ours, theirs) in pairs {
+            let cells: String =
+                metrics.iter().map(|&metric| format!(" {} |", self.ratio(ours, theirs, metric))).collect();
+            let placements = format!("{} / {}", ours.1.name(), theirs.1.name());
+            println!("| {} / {} | {placements} |{cells}", ours.0.name(), theirs.0.name());
         }
     }
 

@@ -1,7 +1,8 @@
 //! Crossdock, by a configuration of its own.
 
 use super::{SWITCH_ENDS, add_veth, bring_host_up, is_veth, mac_text};
-use crate::systems::{Placement, Port};
+use crate::lab::{self, Process};
+use crate::systems::{Placement, Port, System};
 use crate::testbed::{H1, H2, MACS, Testbed};
 use anyhow::Result;
 
@@ -11,7 +12,17 @@ pub fn connect(bed: &mut Testbed) -> Result<()> {
         bring_host_up(bed, host)?;
     }
     bed.switch = Some(bed.lab.xdock(&bed.switch_namespace, &config(bed))?);
+    if bed.system == System::XdockCaptured {
+        bed.helpers.push(capture(bed)?);
+    }
     Ok(())
+}
+
+/// Watches all frames for as long as the testbed stands.
+fn capture(bed: &Testbed) -> Result<Process> {
+    let mut command = bed.switch_namespace.command(lab::xdock_binary()?);
+    command.args(["capture", "-w", "/dev/null", "--control"]).arg(bed.lab.path("control.sock"));
+    Ok(bed.lab.spawn("capture", &mut command)?)
 }
 
 fn config(bed: &Testbed) -> String {
