@@ -57,7 +57,7 @@ impl Pipeline {
     ) -> (Compiled, Vec<Step>) {
         let mut recorder = Recorder::new(key);
         tables.rehearse();
-        let watch = |stage, verdict, flow: &mut Flow<'_>| recorder.record(stage, verdict, flow);
+        let watch = |stage: &dyn Stage, verdict, flow: &mut Flow<'_>| recorder.record(stage.name(), verdict, flow);
         let compiled = self.decide((key, frame), tables, now, watch);
         tables.end_rehearsal();
         (compiled, recorder.steps)
@@ -69,7 +69,7 @@ impl Pipeline {
         frame: (&FlowKey, &[u8]),
         tables: &mut Tables,
         now: Millis,
-        watch: impl FnMut(&'static str, Verdict, &mut Flow<'_>),
+        watch: impl FnMut(&dyn Stage, Verdict, &mut Flow<'_>),
     ) -> Compiled {
         let mut flow = Flow::new(frame, (&mut self.egress, &mut self.answer), tables, now);
         let cacheable = match walk(&mut self.stages, &mut flow, watch) {
@@ -97,11 +97,11 @@ impl Pipeline {
 fn walk(
     stages: &mut [Box<dyn Stage>],
     flow: &mut Flow<'_>,
-    mut watch: impl FnMut(&'static str, Verdict, &mut Flow<'_>),
+    mut watch: impl FnMut(&dyn Stage, Verdict, &mut Flow<'_>),
 ) -> Verdict {
     for stage in stages {
         let verdict = stage.apply(flow);
-        watch(stage.name(), verdict, flow);
+        watch(stage.as_ref(), verdict, flow);
         if verdict != Verdict::Continue {
             return verdict;
         }
