@@ -13,6 +13,8 @@ use crossdock_engine::ports::{Io, Port, Queue};
 use crossdock_engine::stats::PortCounters;
 use etherparse::PacketBuilder;
 use lab::Namespace;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 use world::raw::Raw;
 use world::transfer::{BLOCKS_PER_GB, transfer};
@@ -78,6 +80,35 @@ fn tags_that_the_kernel_keeps_beside_a_frame_arrive_inside_it() {
             assert_eq!(near.receive(world::PATIENCE).unwrap(), Some(frame(2, tags, len)), "{tags:02x?}");
         }
     }
+    world.assert_unharmed();
+}
+
+/// A virtio-net header has words for one layer only.
+#[test]
+fn a_tunnel_of_the_hosts_passes_and_its_super_frames_are_dropped_by_name() {
+    let world = World::new("pktnest", 2).veth(1, "packet", 1500).veth(2, "packet", 1500);
+    let _xdock = world.start();
+    for n in 1..=2 {
+        let remote = 3 - n;
+        let tunnel = format!("type vxlan id 42 dstport 4789 dev eth0 local 10.0.0.{n} remote 10.0.0.{remote}");
+        world.host(n).ip(&format!("link add vx0 {tunnel}")).unwrap();
+        world.host(n).ip(&format!("addr add 10.9.0.{n}/24 dev vx0")).unwrap();
+        world.host(n).ip("link set vx0 up").unwrap();
+    }
+    assert!(world.pings(1, "10.9.0.2", 20));
+    let sink = world.host(2).run(|| UdpSocket::bind("10.9.0.2:9000").unwrap()).unwrap();
+    let source = world.host(1).run(|| UdpSocket::bind("0.0.0.0:0").unwrap()).unwrap();
+    sink.set_read_timeout(Some(world::PATIENCE)).unwrap();
+    for length in [0, 1, 2, 1000, 1400] {
+        source.send_to(&vec![7; length], "10.9.0.2:9000").unwrap();
+        assert_eq!(sink.recv(&mut [0; 2000]).unwrap(), length);
+    }
+    let dropped = || world.shown("h1")["drops"]["bad_vnet_header"].as_u64().unwrap_or(0);
+    assert_eq!(dropped(), 0);
+    let _listener = world.host(2).run(|| TcpListener::bind("10.9.0.2:9000").unwrap()).unwrap();
+    let mut stream = world.host(1).run(|| TcpStream::connect("10.9.0.2:9000").unwrap()).unwrap();
+    assert_eq!(stream.write(&[7; 30_000]).unwrap(), 30_000, "into the socket's buffer");
+    until("a super-frame was dropped", || dropped() > 0);
     world.assert_unharmed();
 }
 

@@ -7,7 +7,7 @@
 use crate::drop::DropReason;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// A monotonic counter with one writer.
+/// A counter with one writer. It grows; see [`Counter::take_back`].
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
@@ -16,6 +16,12 @@ impl Counter {
     #[inline]
     pub fn add(&self, n: u64) {
         self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// Takes back `n` that this thread added too early: of frames that turned out not to be sent.
+    #[cold]
+    pub fn take_back(&self, n: u64) {
+        self.add(n.wrapping_neg());
     }
 
     /// Replaces the value: for gauges such as a table's size.

@@ -25,6 +25,10 @@ pub(super) fn port(port: &Located<PortConfig>, report: &mut Report) {
         let what = format!("port \"{name}\": a pcap port needs a file");
         report.add(port.line_of("kind"), what, "add replay = \"/...\", record = \"/...\" or both");
     }
+    if files.record.is_some() && files.record == files.replay {
+        let what = format!("port \"{name}\": record: is replay's file, and would be emptied");
+        report.add(port.line_of("record"), what, "another file");
+    }
     let routes = if port.is_flawed("address") { &[] } else { routes.as_slice() };
     for (at, route) in routes.iter().enumerate() {
         if let Some(hint) = unreachable_gateway(route, address) {

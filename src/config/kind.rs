@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
+use super::Report;
 use super::fields::{Fields, integer, text};
 use super::node::Value;
 use super::value::Invalid;
@@ -56,6 +57,7 @@ impl FromStr for PortKind {
 
 const OF_A_TAP: &[&str] = &["mac", "address", "routes", "mtu"];
 const OF_AN_INTERFACE: &[&str] = &["ifname", "netns", "mac", "address", "routes", "queues"];
+const OF_XDP: &[&str] = &["busy_poll"];
 const OF_FILES: &[&str] = &["replay", "record", "pace", "times"];
 
 /// Reports the keys that make no sense for a port of this kind. All of them have been read.
@@ -67,6 +69,9 @@ pub(super) fn reject_senseless(kind: PortKind, fields: &mut Fields<'_>) {
         PortKind::Pcap => (OF_AN_INTERFACE, "leave it out: files are no interface"),
     };
     reject(kind, senseless, hint, fields);
+    if kind != PortKind::Xdp {
+        reject(kind, OF_XDP, "only with kind = \"xdp\"", fields);
+    }
     if kind != PortKind::Pcap {
         reject(kind, OF_FILES, "only with kind = \"pcap\"", fields);
     }
@@ -77,6 +82,25 @@ fn reject(kind: PortKind, keys: &[&'static str], hint: &str, fields: &mut Fields
         if fields.has(key) {
             fields.reject(key, Invalid::new(format!("makes no sense for kind \"{kind}\""), hint));
         }
+    }
+}
+
+/// How system calls of the switch poll the device of an xdp port, in place of interrupts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct BusyPoll {
+    /// Microseconds in one call (`SO_BUSY_POLL`, socket(7)).
+    pub micros: u32,
+    /// Most frames in one call (`SO_BUSY_POLL_BUDGET`).
+    pub budget: u16,
+}
+
+impl BusyPoll {
+    /// Reads the table; what is left out is as in the kernel's documentation of AF_XDP.
+    pub(super) fn read(mut fields: Fields<'_>, report: &mut Report) -> Self {
+        let micros = fields.value("micros", integer(1..=1_000_000, "microseconds")).unwrap_or(20);
+        let budget = fields.value("budget", integer(1..=u16::MAX, "frames")).unwrap_or(64);
+        fields.finish(report);
+        Self { micros, budget }
     }
 }
 

@@ -31,7 +31,7 @@ use node::{Lines, Node};
 
 pub use fault::{Direction, Fault, FaultFlag, Share};
 pub use file::{LoadError, load};
-pub use kind::{Files, Pace, PortKind};
+pub use kind::{BusyPoll, Files, Pace, PortKind};
 pub use schema::{AGEING_S, FDB_MAX, MTU, QUEUES};
 pub use value::{Destination, Invalid, Prefix, Route, Storm, station};
 pub use vlan::{VidRange, Vlan, VlanKeys, keys_of_flag};
@@ -163,6 +163,9 @@ pub struct PortConfig {
     /// Queues of the interface; each belongs to one worker. `None`: 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queues: Option<u8>,
+    /// How the device of an xdp port is polled; `None`: by interrupts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub busy_poll: Option<BusyPoll>,
     /// An isolated port reaches no other isolated port.
     pub isolated: bool,
     /// Caps on frames that the switch must copy.
@@ -192,6 +195,7 @@ impl PortConfig {
             mtu: None,
             domain,
             queues: None,
+            busy_poll: None,
             isolated: false,
             storm: Storm::default(),
             files: Files::default(),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::fault::Fault;
 use super::fields::{Fields, Keys, boolean, integer, parsed, text};
-use super::kind::{self, Files, PortKind};
+use super::kind::{self, BusyPoll, Files, PortKind};
 use super::node::Value;
 use super::value::{Invalid, Prefix, Route, Storm, gateway, station};
 use super::vlan::vlan;
@@ -113,6 +113,7 @@ pub(super) fn port(mut fields: Fields<'_>, report: &mut Report) -> Located<PortC
     port.queues = fields.value("queues", integer(QUEUES, "queues"));
     port.isolated = fields.value("isolated", boolean).unwrap_or(port.isolated);
     port.storm = fields.table("storm").map(|caps| storm(caps, report)).unwrap_or_default();
+    port.busy_poll = fields.table("busy_poll").map(|keys| BusyPoll::read(keys, report));
     port.files = Files::read(&mut fields);
     port.fault = fields.table("fault").map(|keys| Fault::read(keys, report));
     port.kind = kind.unwrap_or(port.kind);

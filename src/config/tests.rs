@@ -237,7 +237,10 @@ fn all(text: &str) -> Vec<String> {
 
 #[test]
 fn each_kind_takes_its_own_keys() {
-    let good = ["kind = \"xdp\"\nqueues = 2", "kind = \"packet\"\nifname = \"veth0\"\nnetns = \"n\""];
+    let good = [
+        "kind = \"xdp\"\nqueues = 2\nbusy_poll = { micros = 30, budget = 16 }",
+        "kind = \"packet\"\nifname = \"veth0\"\nnetns = \"n\"",
+    ];
     for keys in
         good.into_iter().chain(["kind = \"pcap\"\nreplay = \"/a\"\nrecord = \"/b\"\npace = 5\ntimes = 2\nmtu = 9000"])
     {
@@ -259,6 +262,24 @@ fn each_kind_takes_its_own_keys() {
 }
 
 #[test]
+fn only_an_xdp_port_is_polled_busily() {
+    let port = |kind: &str, keys: &str| one_port(&format!("kind = \"{kind}\"\nbusy_poll = {{ {keys} }}"));
+    let read = |keys: &str| Config::parse(&port("xdp", keys), &[0]).unwrap().port[0].busy_poll;
+    assert_eq!(read("micros = 30, budget = 16"), Some(BusyPoll { micros: 30, budget: 16 }));
+    assert_eq!(read(""), Some(BusyPoll { micros: 20, budget: 64 }));
+    for (kind, keys, complaint) in [
+        ("packet", "", "busy_poll: makes no sense for kind \"packet\" (only with kind = \"xdp\")"),
+        ("tap", "micros = 20", "busy_poll: makes no sense for kind \"tap\""),
+        ("xdp", "micros = 0", "busy_poll: micros: 0 is out of range"),
+        ("xdp", "budget = 65536", "busy_poll: budget: 65536 is out of range"),
+        ("xdp", "frames = 1", "unknown key \"frames\""),
+    ] {
+        let found = all(&port(kind, keys));
+        assert!(found.len() == 1 && found[0].contains(complaint), "{kind} {keys}: {found:?}");
+    }
+}
+
+#[test]
 fn a_pcap_port_has_files() {
     let pcap = |keys: &str| one_port(&format!("kind = \"pcap\"\n{keys}"));
     let cases = [
@@ -267,6 +288,7 @@ fn a_pcap_port_has_files() {
         ("replay = \"/a\"\npace = 0", "\"0\" is no pace"),
         ("replay = \"/a\"\npace = \"fast\"", "\"fast\" is no pace"),
         ("replay = \"/a\"\ntimes = 0", "0 is out of range"),
+        ("replay = \"/a\"\nrecord = \"/a\"", "record: is replay's file, and would be emptied"),
     ];
     for (keys, complaint) in cases {
         let found = all(&pcap(keys));

@@ -161,7 +161,7 @@ pub struct OffloadInfo {
     pub tso: bool,
     /// Segmentation of UDP.
     pub uso: bool,
-    /// Segmentation inside a UDP tunnel.
+    /// Segmentation inside a UDP tunnel: no port leaves that yet.
     pub tunnel: bool,
 }
 

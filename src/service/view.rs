@@ -110,12 +110,7 @@ fn port(entry: &Entry, status: PortStatus) -> PortInfo {
         generated: count.generated.get(),
         coalesced: count.coalesced.get(),
         drops,
-        offload: OffloadInfo {
-            csum: status.caps.csum,
-            tso: status.caps.tso,
-            uso: status.caps.uso,
-            tunnel: status.caps.tunnel,
-        },
+        offload: OffloadInfo { csum: status.caps.csum, tso: status.caps.tso, uso: status.caps.uso, tunnel: false },
         name: status.name,
     }
 }

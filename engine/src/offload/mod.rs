@@ -26,11 +26,13 @@
 //! Frames are conserved: the last segment takes its super-frame's place and the others count as `generated`; a frame
 //! that went into another counts as `coalesced`.
 
+mod crc32c;
 mod csum;
 mod gro;
 mod gso;
 mod outbound;
 
+pub use crc32c::complete_sctp;
 pub use csum::{add, complete, pseudo_header, sum};
 pub use gro::Coalescer;
 pub use gso::{Checksums, Segments};

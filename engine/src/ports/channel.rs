@@ -130,7 +130,7 @@ impl Channel {
             rest: here.rest.clone(),
         };
         let end = ChannelEnd { side: there, pool: arena.pool(64, 0) };
-        let caps = Caps { mtu, mac: None, csum: true, tso: true, uso: true, tunnel: false };
+        let caps = Caps { mtu, mac: None, csum: true, tso: true, uso: true };
         Ok((Channel { name: name.into(), caps, queue: ChannelQueue { side: here } }, end))
     }
 

@@ -11,15 +11,19 @@
 //! A call stops after about [`SUPER_BURST`] bytes of super-frames, so that they are switched and written while they
 //! are in the second-level cache.
 //!
-//! Without free memory, a call that already has frames stops, and the rest waits in the kernel's queue, which slows
-//! the sender down without loss. A call that has none would be repeated for ever, since its worker does not sleep
-//! while frames wait: it throws them away by name.
+//! Without free memory, a call that already has frames stops, and the rest waits in the kernel's queue: a TAP's holds as many
+//! frames as its interface's `txqueuelen`, a packet socket's as many bytes as its buffer. Beyond that the kernel drops. What a
+//! packet socket lost is counted as `rx_overrun`; what a TAP lost is told only by the host's own interface, as its
+//! `tx_dropped` (`ip -s link`). A call that has no frames would be repeated for ever, since its worker does not sleep while
+//! frames wait: it throws them away by name.
 
 use crate::drop::DropReason;
 use crate::execute::push_vlan;
-use crate::frame::{Batch, Frame, SMALL_ROOM, SUPER_ROOM};
+use crate::frame::{Batch, Csum, Frame, SMALL_ROOM, SUPER_ROOM};
+use crate::offload::{Unfit, complete_sctp};
 use crate::ports::{Io, Queue};
 use crate::wire::ethernet::VLAN_TAG_LEN;
+use crate::wire::transport::{SCTP, SCTP_CHECKSUM, Transport};
 use crate::wire::vlan::Tag;
 use crate::wire::vnet;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -122,7 +126,11 @@ impl<D: Device> Queue for DeviceQueue<D> {
             }
             let Some(mut landing) = io.pool.alloc(SUPER_ROOM) else { return self.starve(io, batch) };
             match self.land(&mut landing) {
-                Ok(Landed::Frame) => budget = budget.saturating_sub(deliver(io, landing, batch)),
+                Ok(Landed::Frame) => match deliver(io, landing, batch) {
+                    Some(bytes) => budget = budget.saturating_sub(bytes),
+                    None if batch.is_empty() => {}
+                    None => break,
+                },
                 Ok(Landed::Refused(reason)) => refuse(io, landing, reason),
                 nothing => {
                     io.pool.free(landing);
@@ -179,7 +187,7 @@ impl<D: Device> DeviceQueue<D> {
     #[cold]
     fn tell(&mut self, io: &mut Io<'_>) -> io::Result<()> {
         let Some(news) = self.news.take() else { return Ok(()) };
-        (0..news.overrun).for_each(|_| io.refuse(0, DropReason::RxOverrun));
+        io.lost(news.overrun.into(), DropReason::RxOverrun);
         news.gone
     }
 
@@ -196,10 +204,13 @@ impl<D: Device> DeviceQueue<D> {
             }
         };
         let whole = landing.set_len(read.len);
-        Ok(match read.cut {
-            true => Landed::Refused(DropReason::TooBig),
-            false if whole && self.take_header(landing) && insert(read.tag, landing) => Landed::Frame,
-            false => Landed::Refused(DropReason::BadVnetHeader),
+        if read.cut {
+            return Ok(Landed::Refused(DropReason::TooBig));
+        }
+        Ok(match self.take_header(landing) {
+            Ok(()) if whole && insert(read.tag, landing) => Landed::Frame,
+            Ok(()) => Landed::Refused(DropReason::BadVnetHeader),
+            Err(reason) => Landed::Refused(reason),
         })
     }
 
@@ -212,14 +223,18 @@ impl<D: Device> DeviceQueue<D> {
         }
     }
 
-    /// Takes the virtio-net header off. False when it does not fit the frame.
-    fn take_header(&self, frame: &mut Frame) -> bool {
+    /// Takes the virtio-net header off, which may not fit the frame.
+    fn take_header(&self, frame: &mut Frame) -> Result<(), DropReason> {
         if !D::VNET {
-            return true;
+            return Ok(());
         }
-        let Some(header) = frame.first_chunk().copied() else { return false };
+        let header = frame.first_chunk().copied().ok_or(DropReason::BadVnetHeader)?;
         let offload = frame.strip(vnet::LEN).then(|| vnet::parse(&header, frame).ok()).flatten();
-        offload.map(|offload| frame.offload = offload).is_some()
+        frame.offload = offload.ok_or(DropReason::BadVnetHeader)?;
+        match frame.offload.csum {
+            Some(csum) if usize::from(csum.offset) == SCTP_CHECKSUM => finish_sctp(frame, csum),
+            _ => Ok(()),
+        }
     }
 
     /// Without memory: see the theory of operation.
@@ -266,22 +281,33 @@ impl<D: Device> DeviceQueue<D> {
             return Err(io::ErrorKind::Unsupported.into());
         }
         frame[..Self::HEADER_LEN].copy_from_slice(&header[..Self::HEADER_LEN]);
-        uninterrupted(|| self.device.write(frame))?;
+        let written = uninterrupted(|| self.device.write(frame));
         let stripped = frame.strip(Self::HEADER_LEN);
         debug_assert!(stripped, "what was put in front");
-        Ok(())
+        written.map(drop)
     }
 }
 
-/// Puts a landed frame into the batch, which has room. Returns how many bytes of super-frame that were.
+/// Completes a partial checksum if it is SCTP's. The header has no word for a CRC (`skb->csum_not_inet` is not told), and who
+/// takes it at its word writes two bytes of an Internet checksum.
+#[cold]
+fn finish_sctp(frame: &mut Frame, csum: Csum) -> Result<(), DropReason> {
+    let transport = Transport::of(frame).filter(|t| t.protocol == SCTP && t.start == usize::from(csum.start));
+    let Some(transport) = transport else { return Ok(()) };
+    frame.offload.csum = None;
+    complete_sctp(frame, &transport).map_err(|Unfit| DropReason::OffloadUnfit)
+}
+
+/// Puts a landed frame into the batch, which has room. Returns how many bytes of super-frame that were; `None` when there
+/// was no memory for it.
 #[inline]
-fn deliver(io: &mut Io<'_>, landing: Frame, batch: &mut Batch) -> usize {
-    let Some(frame) = shelve(io, landing) else { return 0 };
+fn deliver(io: &mut Io<'_>, landing: Frame, batch: &mut Batch) -> Option<usize> {
+    let frame = shelve(io, landing)?;
     let supers = if frame.is_super() { frame.len() } else { 0 };
     if let Err(frame) = batch.push(frame) {
         refuse(io, frame, DropReason::PoolEmpty);
     }
-    supers
+    Some(supers)
 }
 
 /// Moves a frame into a small chunk if it fits one.
@@ -338,7 +364,9 @@ pub(super) fn is(error: &io::Error, codes: &[i32]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{Arena, Csum, Gso, GsoKind, Pool};
+    use crate::capture::{Direction, Scope, Tap, Watch, ring};
+    use crate::flow::PortId;
+    use crate::frame::{Arena, Gso, GsoKind, Offload, Pool};
     use crate::stats::PortCounters;
     use std::collections::VecDeque;
     use std::fs::File;
@@ -504,6 +532,37 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_that_is_refused_is_captured_as_it_was() {
+        let mut bench = Bench::new([Err(libc::EAGAIN)]);
+        let (sink, mut source) = ring(Scope { port: None, drops_only: true, snaplen: 100 }, 4096);
+        let mut tap = Tap::default();
+        tap.add(sink);
+        let mut frame = bench.pool.alloc(60).unwrap();
+        assert!(frame.fill(&[7; 60]));
+        bench.batch.push(frame).unwrap();
+        let watch = Some(Watch { tap: &mut tap, port: PortId(1), direction: Direction::Out });
+        let mut io = Io { pool: &mut bench.pool, count: &bench.count, watch };
+        bench.queue.transmit(&mut io, &mut bench.batch).unwrap();
+        let seen = source.read().unwrap();
+        assert_eq!((seen.len, seen.bytes, seen.dropped), (60, &[7; 60][..], Some(DropReason::TxFull)));
+    }
+
+    #[test]
+    fn without_small_chunks_a_call_ends_where_it_has_frames_and_throws_away_where_it_has_none() {
+        let mut bench = Bench::new((0..9).map(|_| read(60)));
+        let mut held: Vec<_> = std::iter::from_fn(|| bench.pool.alloc(60)).collect();
+        bench.pool.free(held.pop().unwrap());
+        for lost in 1..=2 {
+            assert_eq!(bench.receive().unwrap(), [60]);
+            assert_eq!(bench.drops(DropReason::PoolEmpty), lost, "the rest waits");
+        }
+        held.push(bench.pool.alloc(60).unwrap());
+        assert!(bench.receive().unwrap().is_empty());
+        assert_eq!(bench.drops(DropReason::PoolEmpty), 7);
+        held.into_iter().for_each(|frame| bench.pool.free(frame));
+    }
+
+    #[test]
     fn a_tag_that_moves_the_checksum_beyond_16_bits_is_refused() {
         let offload = Offload { csum: Some(Csum { start: u16::MAX - 1, offset: 0 }), gso: None };
         let mut bench = Bench::new([Ok([&vnet::emit(&offload)[..], &[0; vnet::MAX_FRAME - VLAN_TAG_LEN]].concat())]);
@@ -529,6 +588,24 @@ mod tests {
         assert_eq!(frame.offload, Offload { csum: Some(Csum { start: 38, offset: 16 }), gso: Some(moved) });
         assert_eq!(vnet::parse(&vnet::emit(&frame.offload), &frame), Ok(frame.offload));
         bench.pool.free(frame);
+    }
+
+    /// Linux tells SCTP's unfinished CRC as an unfinished Internet checksum.
+    #[test]
+    fn the_checksum_of_sctp_is_completed_or_the_frame_dropped() {
+        let packet = crate::wire::sample::sctp(&[7; 20]);
+        let csum = Csum { start: 34, offset: SCTP_CHECKSUM as u16 };
+        let header = vnet::emit(&Offload { csum: Some(csum), gso: None });
+        let [mut undone, mut cut] = [(); 2].map(|()| [&header[..], &packet].concat());
+        undone[vnet::LEN + 42..][..4].fill(0);
+        cut.truncate(vnet::LEN + 50);
+        let mut bench = Bench::new([Ok(undone), Ok(cut)]);
+        let mut io = Io::new(&mut bench.pool, &bench.count);
+        bench.queue.receive(&mut io, &mut bench.batch).unwrap();
+        let frame = bench.batch.remove(0);
+        assert_eq!((&frame[..], frame.offload), (&packet[..], Offload::default()));
+        bench.pool.free(frame);
+        assert_eq!((bench.batch.len(), bench.drops(DropReason::OffloadUnfit)), (0, 1));
     }
 
     #[test]

@@ -48,8 +48,6 @@ pub struct Caps {
     pub tso: bool,
     /// Frames may be UDP super-frames. Needs `csum`.
     pub uso: bool,
-    /// Super-frames may be inside a UDP tunnel.
-    pub tunnel: bool,
 }
 
 /// Where an interface is.
@@ -149,6 +147,17 @@ impl<'a> Io<'a> {
         self.count.tx_bytes.add(len as u64);
     }
 
+    /// Takes back that a frame of `len` bytes was sent: what was to send it has thrown it away.
+    #[cold]
+    pub fn not_sent(&mut self, len: usize, reason: DropReason) {
+        self.count.tx_frames.take_back(1);
+        self.count.tx_bytes.take_back(len as u64);
+        self.count.count_drop(reason);
+        if let Some(watch) = &mut self.watch {
+            watch.dropped_unseen(len, reason);
+        }
+    }
+
     /// Counts a frame as dropped and frees its memory.
     #[inline]
     pub fn discard(&mut self, frame: Frame, reason: DropReason) {
@@ -157,6 +166,14 @@ impl<'a> Io<'a> {
             watch.dropped(&frame, reason);
         }
         self.pool.free(frame);
+    }
+
+    /// Counts `n` frames that were lost in front of the port. Nobody has seen them: their bytes are not counted, and no
+    /// capture shows them.
+    #[cold]
+    pub fn lost(&mut self, n: u64, reason: DropReason) {
+        self.count.rx_frames.add(n);
+        self.count.drops[reason.index()].add(n);
     }
 
     /// Counts a frame of `len` bytes that was taken from the port and dropped at once.

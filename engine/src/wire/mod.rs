@@ -5,6 +5,7 @@ pub mod ethernet;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod transport;
+pub mod tunnel;
 pub mod vlan;
 pub mod vnet;
 

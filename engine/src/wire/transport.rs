@@ -1,6 +1,7 @@
 //! Where the headers of a frame are: Ethernet, at most two VLAN tags, IP with its options or extensions, TCP or UDP.
 //!
-//! Everything found lies inside the frame. Lengths that the IP and UDP headers state are not looked at.
+//! Everything found lies inside the frame. Lengths that the IP and UDP headers state are not looked at, but for
+//! [`Transport::packet_end`].
 
 use super::ethernet::{HEADER_LEN, IPV4, IPV6, VLAN_TAG_LEN};
 use super::vlan::{MAX_TAGS, Tpid};
@@ -12,10 +13,14 @@ pub const MAX_HEADERS: usize = 256;
 pub const TCP: u8 = 6;
 /// IP protocol number of UDP.
 pub const UDP: u8 = 17;
+/// IP protocol number of SCTP.
+pub const SCTP: u8 = 132;
 /// Where a TCP header has its checksum (RFC 9293, section 3.1).
 pub const TCP_CHECKSUM: usize = 16;
 /// Where a UDP header has its checksum (RFC 768).
 pub const UDP_CHECKSUM: usize = 6;
+/// Where an SCTP header has its checksum of four bytes, no Internet checksum (RFC 9260, section 3.1).
+pub const SCTP_CHECKSUM: usize = 8;
 
 /// Bytes of an IPv6 header without extensions (RFC 8200, section 3).
 pub const IPV6_HEADER_LEN: usize = 40;
@@ -60,7 +65,17 @@ impl Transport {
         complete.then_some(Transport { ethertype, protocol, network, start, end })
     }
 
-    /// Where the frame holds this protocol's checksum.
+    /// One past the last byte of the IP packet, by its own word: it may lie outside the frame.
+    #[inline]
+    pub fn packet_end(&self, frame: &[u8]) -> Option<usize> {
+        let len = match self.ethertype {
+            IPV4 => usize::from(be16(frame, self.network + 2)?),
+            _ => IPV6_HEADER_LEN + usize::from(be16(frame, self.network + 4)?),
+        };
+        Some(self.network + len)
+    }
+
+    /// Where the frame holds this protocol's Internet checksum.
     #[inline]
     pub fn checksum(&self) -> Option<usize> {
         match self.protocol {

@@ -172,7 +172,8 @@ impl Ports {
         if slot.queues.is_empty() {
             return Some(slot.up.load(Relaxed));
         }
-        let up = slot.queues.iter_mut().all(|queue| queue.is_up());
+        // Each is asked, also behind one that is down: it counts then what the kernel lost.
+        let up = slot.queues.iter_mut().fold(true, |up, queue| queue.is_up() && up);
         slot.up.store(up, Relaxed);
         Some(up)
     }
@@ -354,5 +355,39 @@ impl Egress for Outlet<'_> {
         self.count(|c| c.count_drop(reason));
         self.watch().dropped(&frame, reason);
         pool.free(frame);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU32;
+
+    /// A queue that is down, and counts how often it is asked.
+    struct Down(Arc<AtomicU32>);
+
+    impl Queue for Down {
+        fn receive(&mut self, _io: &mut Io<'_>, _batch: &mut Batch) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn transmit(&mut self, _io: &mut Io<'_>, _batch: &mut Batch) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn is_up(&mut self) -> bool {
+            self.0.fetch_add(1, Relaxed);
+            false
+        }
+    }
+
+    #[test]
+    fn every_queue_is_asked_for_its_link() {
+        let (asked, port) = (Arc::new(AtomicU32::new(0)), PortId(0));
+        let queues = (0..3).map(|_| Box::new(Down(asked.clone())) as Box<dyn Queue>).collect();
+        let (counters, up, caps) = (Arc::default(), Arc::default(), crate::ports::Caps::default());
+        let mut ports = Ports::new(8);
+        ports.attach(Attachment { port, name: "p".into(), queues, via: 0, counters, up, caps });
+        assert_eq!((ports.check_link(port), asked.load(Relaxed)), (Some(false), 3));
     }
 }

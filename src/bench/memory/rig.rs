@@ -21,7 +21,7 @@ const TAG: Tag = Tag::new(Tpid::CUSTOMER, Tci(1));
 pub(super) const FRAME: usize = 60;
 
 /// What a TAP can carry.
-pub(super) const CAPS: Caps = Caps { mtu: 1500, mac: None, csum: true, tso: true, uso: true, tunnel: false };
+pub(super) const CAPS: Caps = Caps { mtu: 1500, mac: None, csum: true, tso: true, uso: true };
 
 /// A port whose far end is the bench: a vector of frames each way.
 #[derive(Clone, Default)]

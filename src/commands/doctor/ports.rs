@@ -59,7 +59,7 @@ fn taps() -> Vec<Check> {
 
 /// What super-frames and unfinished checksums a TAP of this kernel carries.
 fn offloads(caps: &Caps) -> Check {
-    let all = [("csum", caps.csum), ("tso", caps.tso), ("uso", caps.uso), ("tunnel", caps.tunnel)];
+    let all = [("csum", caps.csum), ("tso", caps.tso), ("uso", caps.uso)];
     let names = |wanted: bool| {
         let names: Vec<&str> = all.iter().filter(|(_, has)| *has == wanted).map(|(name, _)| *name).collect();
         names.join(", ")
@@ -69,8 +69,7 @@ fn offloads(caps: &Caps) -> Check {
         return Check::limited("TAP offloads", "no virtio-net header", leads_to);
     }
     if caps.tso && caps.uso {
-        let tunnel = if caps.tunnel { "" } else { ", not tunnel" };
-        return Check::ok("TAP offloads", format!("{}{tunnel}", names(true)));
+        return Check::ok("TAP offloads", names(true));
     }
     let leads_to = "hosts segment these themselves: more frames for the same bytes (USO: Linux 6.2)";
     Check::limited("TAP offloads", format!("{}, but not {}", names(true), names(false)), leads_to)

@@ -51,6 +51,7 @@ fn refusal(port: &PortConfig, error: &PcapError) -> Refusal {
         io::ErrorKind::InvalidData => {
             (Kind::Invalid, "a pcap or pcapng file of Ethernet frames, as \"tcpdump -w\" writes")
         }
+        io::ErrorKind::InvalidInput => (Kind::Invalid, "record to another file than the one that is replayed"),
         _ => (Kind::Failed, "the switch process must be able to read replay and to write record"),
     };
     Refusal::new(kind, format!("port {}: {error}", port.name), hint)

@@ -1,11 +1,11 @@
 //! AF_XDP ports: interfaces of somebody else, through memory shared with the kernel.
 
 use crossdock_engine::ports::Whereabouts;
-use crossdock_engine::ports::xdp::{Xdp, XdpConfig, XdpError, XdpHandle};
+use crossdock_engine::ports::xdp::{BusyPoll, Xdp, XdpConfig, XdpError, XdpHandle};
 use tracing::info;
 
 use super::{Handle, Kind, Made, Refusal, no_netns, packet_instead};
-use crate::config::PortConfig;
+use crate::config::{self, PortConfig};
 
 /// Binds to the interface.
 pub(super) fn make(port: &PortConfig) -> Result<Made, Refusal> {
@@ -29,6 +29,7 @@ fn config(port: &PortConfig) -> XdpConfig {
     XdpConfig {
         netns: port.netns.clone(),
         queues: port.queues.map(u32::from),
+        busy_poll: port.busy_poll.map(|config::BusyPoll { micros, budget }| BusyPoll { micros, budget }),
         ..XdpConfig::new(&port.name, &port.ifname)
     }
 }

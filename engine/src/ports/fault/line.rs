@@ -63,7 +63,7 @@ impl Line {
             && self.has_room(false)
             && let Some((frame, _)) = self.late.take()
         {
-            // Nobody overtook it. There is room for it: a place is kept.
+            // Nobody overtook it.
             self.enqueue(frame, now);
         }
         while batch.room() > 0
@@ -74,10 +74,11 @@ impl Line {
         }
     }
 
-    /// When the next frame is due.
+    /// When the next frame is due. A late one is not while there is no place for it: the first of the others makes one.
     pub fn due(&self) -> Option<Instant> {
         let held = self.held.front().map(|(due, _)| *due);
-        held.into_iter().chain(self.late.as_ref().map(|(_, until)| *until)).min()
+        let late = self.late.as_ref().filter(|_| self.has_room(false)).map(|(_, until)| *until);
+        held.into_iter().chain(late).min()
     }
 
     /// Gives back every frame, dropped because the port closes.

@@ -114,7 +114,7 @@ impl Port for Faulty {
     fn caps(&self) -> Caps {
         let caps = self.port.caps();
         match self.config.transmit.corrupt > Probability::default() {
-            true => Caps { csum: false, tso: false, uso: false, tunnel: false, ..caps },
+            true => Caps { csum: false, tso: false, uso: false, ..caps },
             false => caps,
         }
     }

@@ -229,6 +229,23 @@ fn a_frame_that_nobody_overtakes_comes_all_the_same() {
     bench.close();
 }
 
+/// Its time is over, and a worker that was woken for it could do nothing.
+#[test]
+fn a_late_frame_that_finds_no_place_wakes_nobody() {
+    let delay = Duration::from_secs(60);
+    let mut bench = Bench::new(Faults::default(), Faults::default(), 1);
+    let mut line = Line::new(Faults { reorder: Probability::ALWAYS, delay, ..Faults::default() }, Way::Out, 1);
+    let (now, mut io) = (Instant::now(), Io::new(&mut bench.pool, &bench.count));
+    for n in 0..=HELD_MAX {
+        let frame = io.pool.alloc(60).unwrap();
+        line.take(frame, now, &mut io);
+        assert!(n % 2 == 1 || n == HELD_MAX || line.due() < Some(now + delay), "late, with a place");
+    }
+    assert_eq!(line.due(), Some(now + delay));
+    line.clear(&mut io);
+    assert_eq!(bench.count.dropped(), HELD_MAX as u64 + 1);
+}
+
 fn faults() -> impl Strategy<Value = Faults> {
     let chances = (0.0..1.0, 0.0..1.0, 0.0..1.0, 0.0..1.0);
     let times = (0..3_u64, prop::option::of(1_000_000..1_000_000_000_u64));

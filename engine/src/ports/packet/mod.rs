@@ -19,6 +19,8 @@
 //! * An interface that is set down keeps its port, which works again when it is up. Deleted, or moved to another
 //!   namespace, it is gone for good; that is noticed within about two seconds.
 //! * The kernel takes only one VLAN tag, and only a customer's (0x8100), on top of the MTU (`packet_extra_vlan_len_allowed`).
+//! * Super-frames inside a tunnel that the other end builds are dropped as `bad_vnet_header`: the header has words for one
+//!   layer only. Frames of wire size pass, with the inner checksum partial or not.
 //! * Frames that the kernel could not queue for us are counted as `rx_overrun`.
 //!
 //! A memory-mapped ring (TPACKET_V3) is not used: it moves more small packets, but its block timeout adds a millisecond
@@ -184,7 +186,7 @@ impl Socket {
     fn caps(&self, ifname: &str) -> io::Result<Option<Caps>> {
         let mtu = sys::mtu(self.0.as_fd(), ifname)?.min(u16::MAX.into()) as u16;
         let mac = sys::mac(self.0.as_fd(), ifname)?;
-        Ok(mac.map(|mac| Caps { mtu, mac: Some(mac), csum: true, tso: true, uso: true, tunnel: false }))
+        Ok(mac.map(|mac| Caps { mtu, mac: Some(mac), csum: true, tso: true, uso: true }))
     }
 
     /// The present name of the interface.

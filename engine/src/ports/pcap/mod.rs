@@ -21,6 +21,7 @@ pub(super) use read::Reader;
 use std::fs::File;
 use std::io::{self, BufWriter, Seek};
 use std::os::fd::BorrowedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -96,9 +97,25 @@ impl Pcap {
     pub fn open(config: &PcapConfig) -> Result<Pcap, PcapError> {
         let at = |path: &Path, source| PcapError { path: path.into(), source };
         let replay = config.replay.as_deref().map(|path| replay(path).map_err(|e| at(path, e))).transpose()?;
+        if let (Some((played, _)), Some(path)) = (&replay, &config.record) {
+            differ(played, path).map_err(|e| at(path, e))?;
+        }
         let record = config.record.as_deref().map(|path| Record::new(path, &config.name).map_err(|e| at(path, e)));
         Ok(Pcap { config: config.clone(), replay, record: record.transpose()? })
     }
+}
+
+/// Refuses to write the file that is played, by whatever name: it would be empty at once.
+fn differ(played: &File, record: &Path) -> io::Result<()> {
+    let Ok(record) = std::fs::metadata(record) else { return Ok(()) };
+    let played = played.metadata()?;
+    if (played.dev(), played.ino()) == (record.dev(), record.ino()) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is replay's file and record's, and would be emptied",
+        ));
+    }
+    Ok(())
 }
 
 fn replay(path: &Path) -> io::Result<(File, Reader)> {
@@ -288,7 +305,9 @@ impl Play {
             Pace::Rate(rate) => Duration::from_secs_f64(self.count as f64 / f64::from(rate.max(1))),
         };
         self.count += 1;
-        Ok(began + after)
+        let far =
+            || io::Error::new(io::ErrorKind::InvalidData, "the time of a packet is further off than a clock can tell");
+        began.checked_add(after).ok_or_else(far)
     }
 
     /// Begins the next round, if there is one.
@@ -337,5 +356,73 @@ impl Record {
 
     fn flush(&mut self) -> io::Result<()> {
         if std::mem::replace(&mut self.dirty, false) { self.writer.flush() } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    /// A file with this content, that goes with the value.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str, bytes: &[u8]) -> Scratch {
+            let path = std::env::temp_dir().join(format!("xd-pcap-{}-{name}", std::process::id()));
+            File::create(&path).unwrap().write_all(bytes).unwrap();
+            Scratch(path)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            std::fs::remove_file(&self.0).unwrap();
+        }
+    }
+
+    /// A file with one packet, at the first second of 1970.
+    fn one_packet() -> Vec<u8> {
+        let mut writer = Writer::new(Vec::new(), "test").unwrap();
+        let interface = writer.interface("a").unwrap();
+        let packet =
+            Packet { interface, time: Duration::ZERO, data: &[7; 60], len: 60, direction: None, comment: None };
+        writer.packet(&packet).unwrap();
+        writer.into_inner()
+    }
+
+    #[test]
+    fn a_packet_of_a_time_that_no_clock_tells_is_an_error() {
+        let mut bytes = one_packet();
+        // An interface whose times begin at the end of all (if_tsoffset), and a packet of it.
+        let words: [u32; 18] =
+            [1, 36, 1, 0, 14 | 8 << 16, u32::MAX, i32::MAX as u32, 0, 36, 6, 36, 1, 0, 0, 4, 4, 0x0707_0707, 36];
+        bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+        let file = Scratch::new("far", &bytes);
+        let config = PcapConfig { replay: Some(file.0.clone()), ..PcapConfig::new("p") };
+        let (file, reader) = replay(&file.0).unwrap();
+        let mut play = Play::new(file, reader, &config);
+        assert!(play.upcoming().unwrap().is_some());
+        play.next = None;
+        let error = play.upcoming().unwrap_err();
+        assert_eq!(
+            (error.kind(), error.to_string().contains("a clock")),
+            (io::ErrorKind::InvalidData, true),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_file_that_is_played_is_not_written_by_any_name() {
+        let file = Scratch::new("same", &one_packet());
+        let link = Scratch(file.0.with_extension("link"));
+        std::fs::hard_link(&file.0, &link.0).unwrap();
+        for record in [&file.0, &link.0] {
+            let both =
+                PcapConfig { replay: Some(file.0.clone()), record: Some(record.clone()), ..PcapConfig::new("p") };
+            let error = Pcap::open(&both).err().unwrap();
+            assert_eq!(error.source.kind(), io::ErrorKind::InvalidInput, "{error}");
+            assert_eq!(std::fs::read(&file.0).unwrap(), one_packet(), "nothing was written");
+        }
     }
 }

@@ -224,7 +224,7 @@ impl Tap {
     fn new(config: &TapConfig, files: Files, offloads: Option<Offloads>) -> Tap {
         let has = |offload: fn(Offloads) -> bool| offloads.is_some_and(offload);
         let (csum, tso, uso) = (has(Offloads::csum), has(Offloads::tso), has(Offloads::uso));
-        let caps = Caps { mtu: config.mtu, mac: None, csum, tso, uso, tunnel: false };
+        let caps = Caps { mtu: config.mtu, mac: None, csum, tso, uso };
         Tap { name: config.name.clone(), caps, files }
     }
 }

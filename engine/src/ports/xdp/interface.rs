@@ -86,19 +86,19 @@ impl Interface {
         Ok(Mac([a, b, c, d, e, f].map(|byte| byte as u8)))
     }
 
-    /// How many queues frames come by.
+    /// How many queues frames come by, and how many they leave by.
     ///
     /// # Errors
     /// ENODEV when it is gone.
-    pub fn rx_queues(&self) -> io::Result<u32> {
+    pub fn queues(&self) -> io::Result<(u32, u32)> {
         let mut channels = Channels { command: GET_CHANNELS, ..Channels::default() };
         let mut request = self.request()?;
         request.ifr_ifru.ifru_data = (&raw mut channels).cast();
         // SAFETY: ETHTOOL_GCHANNELS reads and writes a `struct ethtool_channels`.
         match unsafe { self.ioctl(libc::SIOCETHTOOL as libc::Ioctl, &mut request) } {
-            Ok(()) => Ok((channels.rx + channels.combined).max(1)),
+            Ok(()) => Ok(((channels.rx + channels.combined).max(1), (channels.tx + channels.combined).max(1))),
             // A driver that does not know queues has one.
-            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(1),
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok((1, 1)),
             Err(error) => Err(error),
         }
     }

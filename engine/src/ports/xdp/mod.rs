@@ -130,11 +130,14 @@ impl XdpError {
 /// An interface with a socket on every queue.
 pub struct Xdp {
     name: String,
+    ifname: String,
     caps: Caps,
     mode: Mode,
     netns: Option<String>,
     binding: Weak<Binding>,
     queues: Vec<XdpQueue>,
+    /// How many of them can transmit: the first ones.
+    senders: usize,
 }
 
 impl Xdp {
@@ -175,7 +178,19 @@ impl Port for Xdp {
     }
 
     /// A queue for each of the interface's, also when they are more than there are workers: each has frames of its own.
-    fn open(self: Box<Self>, _arena: &Arena, _workers: usize) -> io::Result<Vec<Box<dyn Queue>>> {
+    ///
+    /// # Errors
+    /// A worker would have to transmit on a queue that only receives. The kernel would take its frames for ever and send none.
+    fn open(self: Box<Self>, _arena: &Arena, workers: usize) -> io::Result<Vec<Box<dyn Queue>>> {
+        // Each worker transmits on the first that it gets, and they are dealt out in turn.
+        let needed = self.queues.len().min(workers);
+        if self.senders < needed {
+            let Xdp { senders, ifname, .. } = &*self;
+            let what = format!("{needed} workers would transmit, and `{ifname}` has {senders} transmit queue(s)");
+            let remedy = format!("\"ethtool -L {ifname} tx {needed}\", or `queues` no more than it has");
+            let what = format!("{what}: {remedy}");
+            return Err(io::Error::new(io::ErrorKind::Unsupported, what));
+        }
         Ok(self.queues.into_iter().map(|queue| Box::new(queue) as Box<dyn Queue>).collect())
     }
 }
@@ -233,23 +248,25 @@ impl Site<'_> {
         let interface = Interface::open(&config.ifname).map_err(|e| self.error("looking for", e))?;
         let asking = |e| self.error("asking for the properties of", e);
         let (mtu, mac) = (interface.mtu().map_err(asking)?, interface.mac().ok());
-        let count = interface.rx_queues().map_err(asking)?.min(config.queues.unwrap_or(MOST_QUEUES)).min(MOST_QUEUES);
+        let (rx, tx) = interface.queues().map_err(asking)?;
+        let count = rx.min(config.queues.unwrap_or(MOST_QUEUES)).min(MOST_QUEUES);
         let attachment = Attachment::new(interface.index(), mode, frags)
             .map_err(|e| self.error(&format!("attaching an XDP program in {} mode to", mode.name()), e))?;
         let busy_poll = config.busy_poll.is_some();
-        let binding = Arc::new(Binding { interface, attachment, mtu, frags, busy_poll });
-        let queues = (0..count).map(|queue| self.bind(queue, &binding)).collect::<Result<_, _>>()?;
+        let binding = Arc::new(Binding { interface, attachment, frags, busy_poll });
+        let queues = (0..count).map(|queue| self.bind(queue, &binding, mtu)).collect::<Result<_, _>>()?;
         let caps = Caps { mtu, mac, ..Caps::default() };
-        let (name, netns) = (config.name.clone(), config.netns.clone());
-        Ok(Xdp { name, caps, mode, netns, binding: Arc::downgrade(&binding), queues })
+        let (name, ifname, netns) = (config.name.clone(), config.ifname.clone(), config.netns.clone());
+        let (binding, senders) = (Arc::downgrade(&binding), tx as usize);
+        Ok(Xdp { name, ifname, caps, mode, netns, binding, queues, senders })
     }
 
-    fn bind(&self, queue: u32, binding: &Arc<Binding>) -> Result<XdpQueue, XdpError> {
+    fn bind(&self, queue: u32, binding: &Arc<Binding>, mtu: u16) -> Result<XdpQueue, XdpError> {
         let refused = |e| self.error(&format!("binding to queue {queue} of"), e);
         let config = self.config;
         let socket = Socket::bind(&config.ifname, queue, binding.frags, config.busy_poll).map_err(refused)?;
         binding.attachment.set(queue, &socket).map_err(refused)?;
-        Ok(XdpQueue::new(socket, binding.clone()))
+        Ok(XdpQueue::new(socket, binding.clone(), mtu))
     }
 
     /// The error for a refusal by the kernel.

@@ -11,9 +11,11 @@
 //!
 //! A VLAN tag may stand beside the frame instead of in it: where the sender's kernel or the network card keeps it. It would
 //! be lost. Where the kernel lets a program ask for it (Linux 6.8, driver mode, drivers with metadata: veth, and some
-//! network cards), `restore_tag` comes first and puts it back:
+//! network cards), `restore_tag` comes first and puts it back. A frame that the kernel is to keep is left as it is, since the
+//! kernel still has the tag:
 //!
 //! ```text
+//!      if bpf_map_lookup_elem(sockets, &ctx->rx_queue_index) == 0 goto redirect
 //!      if bpf_xdp_metadata_rx_vlan_tag(ctx, &protocol, &tci) != 0 goto redirect
 //!      if bpf_xdp_adjust_head(ctx, -4) != 0 goto drop
 //!      if ctx->data + 18 > ctx->data_end goto drop
@@ -50,7 +52,8 @@ const U64: u8 = 0x18;
 /// `BPF_PSEUDO_MAP_FD` and `BPF_PSEUDO_KFUNC_CALL`: what the immediate means.
 const MAP_FD: u8 = 1;
 const KERNEL_FUNCTION: u8 = 2;
-/// `BPF_FUNC_redirect_map` and `BPF_FUNC_xdp_adjust_head`.
+/// `BPF_FUNC_map_lookup_elem`, `BPF_FUNC_redirect_map` and `BPF_FUNC_xdp_adjust_head`.
+const LOOKUP: i32 = 1;
 const REDIRECT_MAP: i32 = 51;
 const ADJUST_HEAD: i32 = 44;
 /// Offsets in `struct xdp_md`.
@@ -60,7 +63,8 @@ const RX_QUEUE_INDEX: i16 = 16;
 /// Actions.
 const XDP_DROP: i32 = 1;
 const XDP_PASS: i32 = 2;
-/// Where on the stack the tag is told.
+/// Where on the stack the queue's number is, and the tag is told.
+const QUEUE: i16 = -12;
 const PROTOCOL: i16 = -8;
 const TCI: i16 = -4;
 
@@ -71,28 +75,29 @@ pub(super) fn program(sockets: BorrowedFd<'_>, rx_vlan_tag: Option<u32>) -> Vec<
     match rx_vlan_tag {
         Some(id) => {
             let drop = [mov(R0, XDP_DROP), EXIT];
-            [&begin[..], &restore_tag(id, redirect.len() as i16), &redirect, &drop].concat()
+            [&begin[..], &restore_tag(sockets, id, redirect.len() as i16), &redirect, &drop].concat()
         }
         None => [&begin[..], &redirect].concat(),
     }
 }
 
 fn redirect(sockets: BorrowedFd<'_>) -> [Instruction; 6] {
-    [
-        load(U32, R2, CTX, RX_QUEUE_INDEX),
-        instruction(0x18, R1, MAP_FD, 0, sockets.as_raw_fd()),
-        instruction(0, 0, 0, 0, 0),
-        mov(R3, XDP_PASS),
-        call(0, REDIRECT_MAP),
-        EXIT,
-    ]
+    [load(U32, R2, CTX, RX_QUEUE_INDEX), load_map(R1, sockets), WIDE, mov(R3, XDP_PASS), call(0, REDIRECT_MAP), EXIT]
 }
 
 /// Behind it comes a part of `between` instructions, and behind that what drops the frame.
-fn restore_tag(rx_vlan_tag: u32, between: i16) -> [Instruction; 28] {
+fn restore_tag(sockets: BorrowedFd<'_>, rx_vlan_tag: u32, between: i16) -> [Instruction; 36] {
     // Jumps count from the next instruction.
-    let (redirect, drop) = (|from: i16| 27 - from, |from: i16| 27 - from + between);
+    let (redirect, drop) = (|from: i16| 35 - from, |from: i16| 35 - from + between);
     [
+        load(U32, R2, CTX, RX_QUEUE_INDEX),
+        store(U32, FP, QUEUE, R2),
+        load_map(R1, sockets),
+        WIDE,
+        mov_register(R2, FP),
+        add(R2, QUEUE.into()),
+        call(0, LOOKUP),
+        jump_if_zero(R0, redirect(7)),
         instruction(0x62 | U64, FP, 0, PROTOCOL, 0),
         mov_register(R1, CTX),
         mov_register(R2, FP),
@@ -100,16 +105,16 @@ fn restore_tag(rx_vlan_tag: u32, between: i16) -> [Instruction; 28] {
         mov_register(R3, FP),
         add(R3, TCI.into()),
         call(KERNEL_FUNCTION, rx_vlan_tag.cast_signed()),
-        jump_unless_zero(R0, redirect(7)),
+        jump_unless_zero(R0, redirect(15)),
         mov_register(R1, CTX),
         mov(R2, -4),
         call(0, ADJUST_HEAD),
-        jump_unless_zero(R0, drop(11)),
+        jump_unless_zero(R0, drop(19)),
         load(U32, R1, CTX, DATA),
         load(U32, R2, CTX, DATA_END),
         mov_register(R3, R1),
         add(R3, 18),
-        jump_if_greater(R3, R2, drop(16)),
+        jump_if_greater(R3, R2, drop(24)),
         load(U32, R4, R1, 4),
         store(U32, R1, 0, R4),
         load(U32, R4, R1, 8),
@@ -124,6 +129,8 @@ fn restore_tag(rx_vlan_tag: u32, between: i16) -> [Instruction; 28] {
     ]
 }
 
+/// The second half of an instruction with a wide immediate.
+const WIDE: Instruction = instruction(0, 0, 0, 0, 0);
 const EXIT: Instruction = instruction(0x95, 0, 0, 0, 0);
 
 const fn load(size: u8, target: u8, base: u8, offset: i16) -> Instruction {
@@ -152,6 +159,14 @@ const fn to_network_order_u16(target: u8) -> Instruction {
 
 const fn call(kind: u8, function: i32) -> Instruction {
     instruction(0x85, 0, kind, 0, function)
+}
+
+fn load_map(target: u8, map: BorrowedFd<'_>) -> Instruction {
+    instruction(0x18, target, MAP_FD, 0, map.as_raw_fd())
+}
+
+const fn jump_if_zero(register: u8, offset: i16) -> Instruction {
+    instruction(0x15, register, 0, offset, 0)
 }
 
 const fn jump_unless_zero(register: u8, offset: i16) -> Instruction {
@@ -194,9 +209,10 @@ mod tests {
         let file = std::fs::File::open("/dev/null").unwrap();
         let code = program(file.as_fd(), Some(1));
         let target = |from: usize| &code[(from as i16 + 1 + code[from].offset) as usize];
-        let jumps: Vec<usize> = (0..code.len()).filter(|&i| matches!(code[i].opcode, 0x55 | 0x2d)).collect();
-        assert_eq!(jumps.len(), 3);
-        assert_eq!(*target(jumps[0]), load(U32, R2, CTX, RX_QUEUE_INDEX));
-        assert!(jumps[1..].iter().all(|&jump| *target(jump) == mov(R0, XDP_DROP)));
+        let jumps: Vec<usize> = (0..code.len()).filter(|&i| matches!(code[i].opcode, 0x15 | 0x55 | 0x2d)).collect();
+        assert_eq!((code.len(), jumps.len()), (45, 4));
+        let plain = program(file.as_fd(), None);
+        assert!(jumps[..2].iter().all(|&jump| std::ptr::eq(target(jump), &code[37]) && code[37..43] == plain[1..]));
+        assert!(jumps[2..].iter().all(|&jump| *target(jump) == mov(R0, XDP_DROP)));
     }
 }

@@ -8,9 +8,9 @@
 //! socket, a frame never leaves the arena.
 //!
 //! *Sending.* Each frame is copied into free chunks and put into the tx ring; one system call hands the batch to the kernel.
-//! What the kernel does not take now (its buffer is full, the device is busy)
-//! stays in the ring, and every later call tries again, also those that receive; until it is through, the worker does not
-//! sleep. Frames beyond that are dropped as `tx_full`.
+//! What the kernel does not take now (its buffer is full, the device is busy) stays in the ring, and every later call tries
+//! again, also those that receive; until it is through, the worker does not sleep. Frames beyond that are dropped as `tx_full`,
+//! and so is a frame that the device threw away (EBUSY in copy mode).
 //!
 //! *Losing frames.* When the switch does not keep up, the kernel finds no chunk or no place in the rx ring. It counts; we look
 //! once a second and count on as `rx_overrun`.
@@ -42,8 +42,6 @@ const SUPER_BURST: usize = 64 * 1024;
 pub(super) struct Binding {
     pub interface: Interface,
     pub attachment: Attachment,
-    /// Largest IP packet of the interface, in bytes.
-    pub mtu: u16,
     /// Frames may be in pieces.
     pub frags: bool,
     /// Every look at an empty rx ring polls the device.
@@ -55,6 +53,10 @@ pub(super) struct XdpQueue {
     socket: Socket,
     /// Chunks free for sending; the one used last is used next.
     free: Vec<u64>,
+    /// The first descriptor of the tx ring that the kernel has not looked at, as far as known.
+    unseen: u32,
+    /// Largest IP packet of the interface, in bytes.
+    mtu: u16,
     binding: Arc<Binding>,
     /// Frames that the kernel had no room for: all, and of these the ones counted.
     overrun: u64,
@@ -71,12 +73,13 @@ struct Waiting {
 
 impl XdpQueue {
     /// The queue of a socket that is bound; gives the kernel the chunks to receive into.
-    pub fn new(mut socket: Socket, binding: Arc<Binding>) -> XdpQueue {
+    pub fn new(mut socket: Socket, binding: Arc<Binding>, mtu: u16) -> XdpQueue {
         let chunk = |i: u32| u64::from(i) * u64::from(CHUNK);
         (0..RING).map(chunk).for_each(|chunk| socket.rings.fill.put(chunk));
         socket.rings.fill.release();
         let free = (RING..2 * RING).map(chunk).collect();
-        XdpQueue { socket, free, binding, overrun: 0, counted: 0, down: false, gone: false }
+        let unseen = socket.rings.tx.taken();
+        XdpQueue { socket, free, unseen, mtu, binding, overrun: 0, counted: 0, down: false, gone: false }
     }
 
     /// The frame that begins at the `i`th of `seen` descriptors; `None` when it is not there to its end.
@@ -86,7 +89,7 @@ impl XdpQueue {
         for n in i..seen {
             let piece = self.socket.rings.rx.get(n)?;
             len += piece.len as usize;
-            if !piece.options.contains(XdpDescOptions::XDP_PKT_CONTD) {
+            if !continues(&piece) {
                 return Some(Waiting { descriptors: n + 1 - i, len });
             }
         }
@@ -119,7 +122,7 @@ impl XdpQueue {
         }
         let mut frame = io.pool.alloc(waiting.len).ok_or(DropReason::PoolEmpty)?;
         let whole = self.copy(&mut frame, i, waiting);
-        match undone(&frame, self.binding.mtu.into()) {
+        match undone(&mut frame, self.mtu.into()) {
             Some(offload) if whole => {
                 frame.offload = offload;
                 Ok(frame)
@@ -208,10 +211,10 @@ impl XdpQueue {
 
     /// Has the kernel send what is in the tx ring, for as long as it takes something.
     #[inline]
-    fn kick(&mut self) -> io::Result<()> {
+    fn kick(&mut self, io: &mut Io<'_>) -> io::Result<()> {
         let mut left = self.socket.rings.tx.pending();
         while left > 0 && (!self.socket.zero_copy || self.socket.rings.tx.needs_wakeup()) {
-            self.wake()?;
+            self.wake(io)?;
             self.reap();
             let before = std::mem::replace(&mut left, self.socket.rings.tx.pending());
             if left == before {
@@ -221,26 +224,57 @@ impl XdpQueue {
         Ok(())
     }
 
-    /// One system call that sends. What it refuses for now (EAGAIN, ENOBUFS, EBUSY) stays in the ring.
+    /// One system call that sends. What it refuses for now (EAGAIN, ENOBUFS) stays in the ring.
     #[inline]
-    fn wake(&mut self) -> io::Result<()> {
+    fn wake(&mut self, io: &mut Io<'_>) -> io::Result<()> {
         match self.socket.wake_tx() {
             Err(Errno::NETDOWN) => self.down = true,
+            Err(Errno::BUSY) if !self.socket.zero_copy => self.count_thrown_away(io),
             Err(lost @ (Errno::NXIO | Errno::NODEV | Errno::BADF)) => {
                 self.gone = true;
                 return Err(lost.into());
             }
-            Ok(()) | Err(_) => {}
+            Ok(()) | Err(_) => self.see_taken(),
         }
         Ok(())
+    }
+
+    /// In copy mode EBUSY says that the call ended with a frame which the device threw away (NET_XMIT_DROP in
+    /// `__xsk_generic_xmit`, net/xdp/xsk.c): the last that the kernel looked at. If it was also the call's first, the ring's
+    /// counter does not tell yet that it was taken.
+    #[cold]
+    fn count_thrown_away(&mut self, io: &mut Io<'_>) {
+        let before = self.unseen;
+        self.see_taken();
+        if self.unseen == before {
+            let more =
+                (0..MOST_PIECES as u32).take_while(|i| continues(&self.socket.rings.tx.sent(before.wrapping_add(*i))));
+            self.unseen = before.wrapping_add(1 + more.count() as u32);
+        }
+        io.not_sent(self.len_before(self.unseen), DropReason::TxFull);
+    }
+
+    /// Notes how far the kernel has told that it came.
+    #[inline]
+    fn see_taken(&mut self) {
+        let taken = self.socket.rings.tx.taken();
+        if taken.wrapping_sub(self.unseen).cast_signed() > 0 {
+            self.unseen = taken;
+        }
+    }
+
+    /// Bytes of the frame in the tx ring that ends before descriptor `end`.
+    fn len_before(&self, end: u32) -> usize {
+        let piece = |back: u32| self.socket.rings.tx.sent(end.wrapping_sub(back));
+        let earlier = (2..=MOST_PIECES as u32).map(piece).take_while(continues);
+        std::iter::once(piece(1)).chain(earlier).map(|piece| piece.len as usize).sum()
     }
 
     /// Counts what the kernel lost since it was last counted.
     #[cold]
     fn count_overrun(&mut self, io: &mut Io<'_>) {
         let lost = self.overrun.saturating_sub(std::mem::replace(&mut self.counted, self.overrun));
-        io.count.rx_frames.add(lost);
-        io.count.drops[DropReason::RxOverrun.index()].add(lost);
+        io.lost(lost, DropReason::RxOverrun);
     }
 
     fn check(&self) -> io::Result<()> {
@@ -248,11 +282,17 @@ impl XdpQueue {
     }
 }
 
+/// Whether the frame goes on in the next descriptor.
+#[inline]
+fn continues(piece: &XdpDesc) -> bool {
+    piece.options.contains(XdpDescOptions::XDP_PKT_CONTD)
+}
+
 impl Queue for XdpQueue {
     #[inline]
     fn receive(&mut self, io: &mut Io<'_>, batch: &mut Batch) -> io::Result<()> {
         self.check()?;
-        self.kick()?;
+        self.kick(io)?;
         if self.overrun != self.counted {
             self.count_overrun(io);
         }
@@ -274,7 +314,7 @@ impl Queue for XdpQueue {
         self.reap();
         batch.consume(|_, frame| self.enqueue(io, frame));
         self.socket.rings.tx.release();
-        self.kick()
+        self.kick(io)
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {
@@ -292,6 +332,8 @@ impl Queue for XdpQueue {
         let up = self.binding.interface.is_up();
         self.gone |= up.is_err() || self.socket.is_lost();
         self.down = !up.unwrap_or(false);
+        // Its owner may change it: what is longer is a super-frame.
+        self.mtu = self.binding.interface.mtu().unwrap_or(self.mtu);
         self.overrun = self.socket.overrun().unwrap_or(self.overrun);
         !self.down && !self.gone
     }

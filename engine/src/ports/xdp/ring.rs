@@ -171,7 +171,19 @@ impl<T: Copy> Producer<T> {
     /// How many descriptors were let go and not yet taken by the kernel.
     #[inline]
     pub fn pending(&self) -> u32 {
-        self.next.wrapping_sub(self.ring.consumer().load(Ordering::Acquire))
+        self.next.wrapping_sub(self.taken())
+    }
+
+    /// The number of the first descriptor that the kernel has not taken. Numbers go on, and wrap at 2^32.
+    #[inline]
+    pub fn taken(&self) -> u32 {
+        self.ring.consumer().load(Ordering::Acquire)
+    }
+
+    /// What was let go as number `n`, one of the last that the ring holds.
+    pub fn sent(&self, n: u32) -> T {
+        // SAFETY: inside the array, and nobody but us writes there: the kernel only reads.
+        unsafe { self.ring.item(n).read() }
     }
 
     /// How many more descriptors fit.

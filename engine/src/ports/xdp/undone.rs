@@ -19,37 +19,72 @@
 //! is lost. For TCP any length that fits the interface's MTU is as good, unless the path beyond the egress port is
 //! narrower than this interface. For UDP the boundaries are the data: such a frame cannot be carried.
 //!
-//! Checksums inside tunnels that a container builds itself are not looked for.
+//! *Tunnels* that a container builds itself, one deep (`wire/tunnel.rs`). A sender leaves one checksum undone: the inner one,
+//! and then it finishes the outer UDP's for what the frame will be (local checksum offload,
+//! Documentation/networking/checksum-offloads.rst), or the outer one. Either may look undone by chance as well. The inner one
+//! is then completed here, before the outer one, which sums it: done in this order, completing a finished checksum still
+//! writes the same field, whichever of the two that is. A super-frame inside a tunnel cannot be carried.
+//!
+//! *SCTP* has a CRC, which is 0 where it is left undone. It is completed here: nobody behind us could. A finished one may
+//! be 0 too, and completing it writes 0 again.
 
 use crate::frame::{Csum, Gso, GsoKind, Offload};
-use crate::offload::pseudo_header;
+use crate::offload::{complete, complete_sctp, pseudo_header};
 use crate::wire::ethernet::IPV4;
-use crate::wire::transport::{IPV6_HEADER_LEN, MAX_HEADERS, TCP, Transport, be16};
+use crate::wire::transport::{MAX_HEADERS, SCTP, SCTP_CHECKSUM, TCP, Transport, be16};
+use crate::wire::tunnel::inside;
 
 /// Where a TCP header has its flags, and the one that only the first segment keeps (RFC 9293, section 3.1).
 const TCP_FLAGS: usize = 13;
 const CWR: u8 = 0x80;
 
-/// What is left to be done with a frame that came by an interface of this MTU; `None` when that cannot be known.
+/// What is left to be done with a frame that came by an interface of this MTU; `None` when that cannot be known. What
+/// nobody else could do is done.
 #[inline]
-pub(super) fn undone(frame: &[u8], mtu: usize) -> Option<Offload> {
-    let Some((transport, csum, end)) = partial(frame) else { return Some(Offload::default()) };
-    let gso = if end - transport.network > mtu { Some(super_frame(frame, &transport, mtu)?) } else { None };
-    Some(Offload { csum: Some(csum), gso })
+pub(super) fn undone(frame: &mut [u8], mtu: usize) -> Option<Offload> {
+    let Some(transport) = Transport::of(frame) else { return Some(Offload::default()) };
+    let is_super = |frame: &[u8]| transport.packet_end(frame).is_some_and(|end| end - transport.network > mtu);
+    if transport.protocol == SCTP {
+        return finish_sctp(frame, &transport, is_super(frame));
+    }
+    let own = partial(frame, &transport);
+    let inner = inside(frame, &transport).and_then(|inner| partial(frame, &inner));
+    let gso = match own.or(inner) {
+        None => return Some(Offload::default()),
+        Some(_) if !is_super(frame) => None,
+        Some(_) if inner.is_some() => return None,
+        Some(_) => Some(super_frame(frame, &transport, mtu)?),
+    };
+    if let (Some(_), Some(inner)) = (own, inner) {
+        complete(frame, inner).ok()?;
+    }
+    Some(Offload { csum: own.or(inner), gso })
 }
 
-/// The checksum that is left to be done, and one past the last byte of the IP packet.
+/// The checksum of this packet, if it is left to be done.
 #[inline]
-fn partial(frame: &[u8]) -> Option<(Transport, Csum, usize)> {
-    let transport = Transport::of(frame)?;
+fn partial(frame: &[u8], transport: &Transport) -> Option<Csum> {
     let at = transport.checksum()?;
-    let end = packet_end(frame, &transport)?;
+    let end = transport.packet_end(frame)?;
     let len = end.checked_sub(transport.start)?;
-    let same = be16(frame, at)? == pseudo_header(frame, &transport, len);
+    let same = be16(frame, at)? == pseudo_header(frame, transport, len);
     if !same || !only_zeros(frame.get(end..)?) {
         return None;
     }
-    Some((transport, Csum { start: transport.start as u16, offset: (at - transport.start) as u16 }, end))
+    Some(Csum { start: transport.start as u16, offset: (at - transport.start) as u16 })
+}
+
+/// Completes what the sender of an SCTP packet left undone. Of a super-frame nobody knows where to cut it.
+#[cold]
+fn finish_sctp(frame: &mut [u8], transport: &Transport, is_super: bool) -> Option<Offload> {
+    let at = transport.start + SCTP_CHECKSUM;
+    if frame.get(at..at + 4) == Some(&[0; 4]) {
+        if is_super {
+            return None;
+        }
+        complete_sctp(frame, transport).ok()?;
+    }
+    Some(Offload::default())
 }
 
 /// How to cut a TCP packet that is longer than the MTU.
@@ -69,26 +104,20 @@ fn only_zeros(padding: &[u8]) -> bool {
     padding.iter().all(|&byte| byte == 0)
 }
 
-/// One past the last byte of the IP packet, by its own word.
-fn packet_end(frame: &[u8], transport: &Transport) -> Option<usize> {
-    let at = transport.network;
-    let len = match transport.ethertype {
-        IPV4 => usize::from(be16(frame, at + 2)?),
-        _ => IPV6_HEADER_LEN + usize::from(be16(frame, at + 4)?),
-    };
-    Some(at + len)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::offload::complete;
-    use crate::wire::sample::tagged_ip;
-    use etherparse::PacketBuilder;
+    use crate::offload::{add, sum};
+    use crate::wire::sample::{sctp, tagged_ip};
+    use etherparse::{IpNumber, PacketBuilder};
     use proptest::prelude::*;
 
+    /// Of a frame outside any tunnel, which is never changed.
     fn partial(frame: &[u8]) -> Option<Csum> {
-        undone(frame, 1500).unwrap().csum
+        let mut seen = frame.to_vec();
+        let offload = undone(&mut seen, 1500).unwrap();
+        assert_eq!(seen, frame);
+        offload.csum
     }
 
     #[derive(Clone, Debug)]
@@ -154,17 +183,10 @@ mod tests {
         }
 
         #[test]
-        fn a_finished_checksum_that_looks_undone_completes_to_itself(shape in shape(), seed: [u8; 2]) {
-            let mut shape = Shape { payload: [&shape.payload[..], &[0; 2], &seed].concat(), ..shape };
-            shape.payload.truncate(shape.payload.len() & !1);
-            // Choose the last word so that the finished checksum equals the pseudo-header's sum.
-            let mut frame = build(&shape);
-            let (at, sum, last) = (field(&frame), pseudo(&frame), frame.len() - 2);
-            frame[last..].fill(0);
-            frame[at..at + 2].copy_from_slice(&sum.to_be_bytes());
-            let transport = Transport::of(&frame).unwrap();
-            let rest = crate::offload::add(crate::offload::sum(&frame[transport.start..]), sum);
-            frame[last..].copy_from_slice(&(!rest).to_be_bytes());
+        fn a_finished_checksum_that_looks_undone_completes_to_itself(shape in shape()) {
+            let mut frame = build(&Shape { payload: [&[0; 2], &shape.payload[..]].concat(), ..shape });
+            let word = Transport::of(&frame).unwrap().end;
+            look_undone(&mut frame, word);
             let finished = frame.clone();
             let csum = partial(&frame).unwrap();
             complete(&mut frame, csum).unwrap();
@@ -173,10 +195,159 @@ mod tests {
 
         #[test]
         fn any_bytes_at_all_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..120)) {
-            if let Some(csum) = partial(&bytes) {
+            let mut bytes = bytes;
+            if let Some(csum) = undone(&mut bytes, 1500).and_then(|offload| offload.csum) {
                 prop_assert!(usize::from(csum.start) + usize::from(csum.offset) + 2 <= bytes.len());
             }
         }
+
+        #[test]
+        fn inside_a_tunnel_the_same_holds(tunnel in tunnel(), outer: [bool; 3], inner in shape()) {
+            let [v6, sums, undo_inner] = outer;
+            let finished = encapsulate(tunnel, v6, sums, &build(&inner));
+            let mut frame = finished.clone();
+            if undo_inner {
+                undo_at(&mut frame, &inside(&finished, &Transport::of(&finished).unwrap()).unwrap());
+            } else if sums && Transport::of(&frame).unwrap().checksum().is_some() {
+                undo(&mut frame);
+            }
+            prop_assert_eq!(finish(frame), finished);
+        }
+
+        #[test]
+        fn an_undone_checksum_inside_one_that_looks_undone_completes_to_what_it_was(v6: bool, inner in shape()) {
+            let mut finished = encapsulate(Tunnel::Vxlan(4789), v6, true, &build(&inner));
+            let word = Transport::of(&finished).unwrap().end + 4;
+            look_undone(&mut finished, word);
+            let mut frame = finished.clone();
+            undo_at(&mut frame, &inside(&finished, &Transport::of(&finished).unwrap()).unwrap());
+            prop_assert_eq!(finish(frame), finished);
+        }
+
+        #[test]
+        fn an_undone_checksum_around_one_that_looks_undone_completes_to_what_it_was(v6: bool, inner in shape()) {
+            let mut inner = build(&Shape { payload: [&[0; 2], &inner.payload[..]].concat(), ..inner });
+            let word = Transport::of(&inner).unwrap().end;
+            look_undone(&mut inner, word);
+            let finished = encapsulate(Tunnel::Vxlan(4789), v6, true, &inner);
+            let mut frame = finished.clone();
+            undo(&mut frame);
+            prop_assert_eq!(finish(frame), finished);
+        }
+
+        #[test]
+        fn cut_and_edited_tunnels_do_no_harm(tunnel in tunnel(), v6: bool, inner in shape(), edits in prop::collection::vec((0..140usize, any::<u8>()), 0..4), cut in 0..400usize) {
+            let mut frame = encapsulate(tunnel, v6, false, &build(&inner));
+            edits.into_iter().for_each(|(at, byte)| frame.get_mut(at).into_iter().for_each(|b| *b = byte));
+            frame.truncate(cut);
+            if let Some(csum) = undone(&mut frame, 1500).and_then(|offload| offload.csum) {
+                prop_assert!(complete(&mut frame, csum).is_ok());
+            }
+        }
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Tunnel {
+        Vxlan(u16),
+        /// With so many words of options.
+        Geneve(u8),
+        /// With checksum, key and sequence number, or none of them.
+        Gre(bool),
+        IpInIp,
+    }
+
+    fn tunnel() -> impl Strategy<Value = Tunnel> {
+        prop_oneof![
+            prop::sample::select(vec![4789, 8472]).prop_map(Tunnel::Vxlan),
+            (0..8u8).prop_map(Tunnel::Geneve),
+            any::<bool>().prop_map(Tunnel::Gre),
+            Just(Tunnel::IpInIp),
+        ]
+    }
+
+    /// A tunnel's packet around a frame. `sums`: UDP has a checksum.
+    fn encapsulate(tunnel: Tunnel, v6: bool, sums: bool, inner: &[u8]) -> Vec<u8> {
+        let ip = tagged_ip(PacketBuilder::ethernet2([2; 6], [4; 6]), 0, v6);
+        let mut frame = Vec::new();
+        let port = match tunnel {
+            Tunnel::Vxlan(port) => port,
+            _ => 6081,
+        };
+        match tunnel {
+            Tunnel::Vxlan(_) => {
+                let payload = [&[8, 0, 0, 0, 0, 0, 42, 0], inner].concat();
+                ip.udp(5000, port).write(&mut frame, &payload).unwrap();
+            }
+            Tunnel::Geneve(words) => {
+                let payload =
+                    [&[words, 0, 0x65, 0x58, 0, 0, 42, 0], &vec![7; usize::from(words) * 4][..], inner].concat();
+                ip.udp(5000, port).write(&mut frame, &payload).unwrap();
+            }
+            Tunnel::Gre(all) => {
+                let header: &[u8] =
+                    if all { &[0xb0, 0, 0x65, 0x58, 1, 2, 0, 0, 3, 3, 3, 3, 4, 4, 4, 4] } else { &[0, 0, 0x65, 0x58] };
+                ip.write(&mut frame, IpNumber::GRE, &[header, inner].concat()).unwrap();
+            }
+            Tunnel::IpInIp => {
+                let at = Transport::of(inner).unwrap();
+                let number = if at.ethertype == IPV4 { IpNumber::IPV4 } else { IpNumber::IPV6 };
+                ip.write(&mut frame, number, &inner[at.network..]).unwrap();
+            }
+        }
+        if let (false, Some(at)) = (sums, Transport::of(&frame).unwrap().checksum()) {
+            frame[at..at + 2].fill(0);
+        }
+        frame
+    }
+
+    /// Leaves the checksum of a packet undone.
+    fn undo_at(frame: &mut [u8], transport: &Transport) {
+        let len = transport.packet_end(frame).unwrap() - transport.start;
+        let (at, sum) = (transport.checksum().unwrap(), pseudo_header(frame, transport, len));
+        frame[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+    }
+
+    /// Chooses a word of the payload so that the finished checksum equals the pseudo-header's sum.
+    fn look_undone(frame: &mut [u8], word: usize) {
+        let (start, at, own) = (Transport::of(frame).unwrap().start, field(frame), pseudo(frame));
+        frame[at..at + 2].copy_from_slice(&own.to_be_bytes());
+        frame[word..word + 2].fill(0);
+        let rest = add(sum(&frame[start..]), own);
+        frame[word..word + 2].copy_from_slice(&(!rest).to_be_bytes());
+    }
+
+    /// What arrives behind a port that takes no partial checksums.
+    fn finish(mut frame: Vec<u8>) -> Vec<u8> {
+        if let Some(csum) = undone(&mut frame, 1500).unwrap().csum {
+            complete(&mut frame, csum).unwrap();
+        }
+        frame
+    }
+
+    #[test]
+    fn a_super_frame_inside_a_tunnel_cannot_be_carried() {
+        let inner = build(&Shape { v6: false, tcp: true, tagged: false, payload: vec![7; 5000] });
+        let mut frame = encapsulate(Tunnel::Vxlan(4789), false, false, &inner);
+        let transport = inside(&frame, &Transport::of(&frame).unwrap()).unwrap();
+        undo_at(&mut frame, &transport);
+        assert_eq!(undone(&mut frame.clone(), 1500), None);
+        let csum = Csum { start: transport.start as u16, offset: 16 };
+        assert_eq!(undone(&mut frame, 9000), Some(Offload { csum: Some(csum), gso: None }));
+    }
+
+    #[test]
+    fn the_checksum_of_sctp_is_completed_at_once() {
+        let finished = sctp(&[9; 33]);
+        assert_eq!(finish(finished.clone()), finished);
+        let mut frame = finished.clone();
+        frame[42..46].fill(0);
+        assert_eq!(finish(frame.clone()), finished);
+        frame.extend([1; 5]);
+        assert_eq!(finish(frame.clone())[..finished.len()], finished, "what is behind the packet is not summed");
+        assert_eq!(undone(&mut frame, 60), None, "nobody knows where to cut it");
+        let mut cut = finished[..50].to_vec();
+        cut[42..46].fill(0);
+        assert_eq!(undone(&mut cut, 1500), None, "cut short");
     }
 
     #[test]
@@ -206,12 +377,12 @@ mod tests {
             undo(&mut frame);
             let transport = Transport::of(&frame).unwrap();
             frame[transport.start + TCP_FLAGS] |= CWR;
-            let offload = undone(&frame, 1500).unwrap();
+            let offload = undone(&mut frame, 1500).unwrap();
             let gso = offload.gso.unwrap();
             assert_eq!((usize::from(gso.size), gso.ecn), (1500 - (transport.end - transport.network), true));
             assert_eq!(gso.kind, if v6 { GsoKind::Tcp6 } else { GsoKind::Tcp4 });
             assert_eq!(crate::wire::vnet::parse(&crate::wire::vnet::emit(&offload), &frame), Ok(offload));
-            assert_eq!(undone(&frame, 9000).unwrap().gso, None);
+            assert_eq!(undone(&mut frame, 9000).unwrap().gso, None);
         }
     }
 
@@ -219,6 +390,6 @@ mod tests {
     fn a_udp_super_frame_cannot_be_carried() {
         let mut frame = build(&Shape { v6: false, tcp: false, tagged: false, payload: vec![7; 5000] });
         undo(&mut frame);
-        assert_eq!(undone(&frame, 1500), None);
+        assert_eq!(undone(&mut frame, 1500), None);
     }
 }
