@@ -109,7 +109,7 @@ fn a_tunnel_of_the_hosts_passes_and_its_super_frames_are_dropped_by_name() {
     let mut stream = world.host(1).run(|| TcpStream::connect("10.9.0.2:9000").unwrap()).unwrap();
     assert_eq!(stream.write(&[7; 30_000]).unwrap(), 30_000, "into the socket's buffer");
     until("a super-frame was dropped", || dropped() > 0);
-    world.assert_unharmed();
+    assert_undamaged(&world.hosts);
 }
 
 /// One end of a veth as an embedding program has it.
