@@ -173,7 +173,8 @@ impl Ports {
             return Some(slot.up.load(Relaxed));
         }
         // Each is asked, also behind one that is down: it counts then what the kernel lost.
-        let up = slot.queues.iter_mut().fold(true, |up, queue| queue.is_up() && up);
+        let down = slot.queues.iter_mut().map(|queue| queue.is_up()).filter(|up| !up).count();
+        let up = down == 0;
         slot.up.store(up, Relaxed);
         Some(up)
     }
