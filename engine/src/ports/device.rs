@@ -625,6 +625,20 @@ mod tests {
     }
 
     #[test]
+    fn what_the_kernel_lost_is_counted_as_one_and_shown_to_nobody() {
+        let mut bench = Bench::new([]);
+        let (sink, mut source) = ring(Scope { port: None, drops_only: true, snaplen: 100 }, 4096);
+        let mut tap = Tap::default();
+        tap.add(sink);
+        assert!(!bench.queue.is_up());
+        let watch = Some(Watch { tap: &mut tap, port: PortId(1), direction: Direction::In });
+        let mut io = Io { pool: &mut bench.pool, count: &bench.count, watch };
+        assert!(bench.queue.receive(&mut io, &mut bench.batch).is_err());
+        assert_eq!((bench.drops(DropReason::RxOverrun), bench.count.rx_frames.get()), (7, 7));
+        assert!(source.read().is_none());
+    }
+
+    #[test]
     fn a_link_that_is_down_is_no_error() {
         let mut bench = Bench::new([Err(libc::ENETDOWN), read(60)]);
         assert!(bench.receive().unwrap().is_empty());

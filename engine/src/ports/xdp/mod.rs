@@ -14,6 +14,9 @@
 //! What a veth's sender has left undone is recognised (`undone.rs`); what is sent is complete, because the switch finishes
 //! it for a port without [`Caps::csum`]. So a container behind a veth needs no setting of its own.
 //!
+//! The interface's MTU is followed for what comes in. What may be sent stays what it was when the port was opened, as the
+//! switch knows it by [`Port::caps`]; what the interface does not take any more, the kernel throws away (`tx_full`).
+//!
 //! An AF_XDP socket belongs to the namespace of its interface and keeps it alive. An interface that is deleted, or moved
 //! into another namespace, is lost to its port.
 
