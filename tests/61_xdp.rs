@@ -99,6 +99,18 @@ impl Rig {
         self.hosts.push(host);
     }
 
+    /// Two hosts build a tunnel between them: `vx0` with 10.9.0.n in host n. Their own addresses begin with `peers`; `udp`
+    /// says something about the outer checksum.
+    fn tunnel(&self, peers: &str, udp: &str) {
+        for n in 1..=2 {
+            let (local, remote) = (format!("{peers}{n}"), format!("{peers}{}", 3 - n));
+            let tunnel = format!("type vxlan id 42 dstport 4789 dev eth0 local {local} remote {remote} {udp}");
+            self.host(n).ip(&format!("link add vx0 {tunnel}")).unwrap();
+            self.host(n).ip(&format!("addr add 10.9.0.{n}/24 dev vx0")).unwrap();
+            self.host(n).ip("link set vx0 up").unwrap();
+        }
+    }
+
     fn port(&self, name: &str) -> PortStatus {
         self.switch.ports().into_iter().find(|port| port.name == name).unwrap()
     }
@@ -344,13 +356,7 @@ fn every_checksum_inside_a_tunnel_is_right() {
     for (mode, (peers, udp)) in BOTH.into_iter().flat_map(|mode| TUNNELS.map(|tunnel| (mode, tunnel))) {
         let rig = Rig::new("nested", 2, 1500);
         (1..=2).for_each(|n| rig.xdp(n, mode));
-        for n in 1..=2 {
-            let (local, remote) = (format!("{peers}{n}"), format!("{peers}{}", 3 - n));
-            let tunnel = format!("type vxlan id 42 dstport 4789 dev eth0 local {local} remote {remote} {udp}");
-            rig.host(n).ip(&format!("link add vx0 {tunnel}")).unwrap();
-            rig.host(n).ip(&format!("addr add 10.9.0.{n}/24 dev vx0")).unwrap();
-            rig.host(n).ip("link set vx0 up").unwrap();
-        }
+        rig.tunnel(peers, udp);
         let wire = Raw::open(rig.host(2), "eth0").unwrap();
         assert!(rig.pings(1, "10.9.0.2", 56), "{mode:?} {peers} {udp}");
         let sink = rig.host(2).run(|| UdpSocket::bind("10.9.0.2:9000").unwrap()).unwrap();
@@ -376,6 +382,22 @@ fn every_checksum_inside_a_tunnel_is_right() {
         }
         assert!(nested >= if mode == Mode::Driver { 1700 } else { 300 }, "{nested}");
         rig.assert_unharmed();
+    }
+}
+
+#[test]
+fn a_tunnel_between_a_veth_and_a_tap_carries_bulk_tcp_both_ways() {
+    for (peers, udp) in TUNNELS {
+        let mut rig = Rig::new("tapnest", 1, 1500);
+        rig.xdp(1, Mode::Driver);
+        rig.tap(2, 1500);
+        rig.tunnel(peers, udp);
+        transfer(rig.host(1), (rig.host(2), "10.9.0.2"), 30, 1);
+        transfer(rig.host(2), (rig.host(1), "10.9.0.1"), 30, 2);
+        rig.assert_unharmed();
+        let names = [DropReason::BadVnetHeader, DropReason::OffloadUnfit];
+        let dropped = |name| names.map(|reason| rig.port(name).counters.drops[reason.index()].get());
+        assert_eq!([dropped("h1"), dropped("h2")], [[0; 2]; 2]);
     }
 }
 

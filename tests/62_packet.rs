@@ -12,7 +12,7 @@ use crossdock_engine::ports::packet::{Packet, PacketConfig};
 use crossdock_engine::ports::{Io, Port, Queue};
 use crossdock_engine::stats::PortCounters;
 use etherparse::PacketBuilder;
-use lab::Namespace;
+use lab::{Namespace, run};
 use std::io::Write;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
@@ -109,6 +109,14 @@ fn a_tunnel_of_the_hosts_passes_and_its_super_frames_are_dropped_by_name() {
     let mut stream = world.host(1).run(|| TcpStream::connect("10.9.0.2:9000").unwrap()).unwrap();
     assert_eq!(stream.write(&[7; 30_000]).unwrap(), 30_000, "into the socket's buffer");
     until("a super-frame was dropped", || dropped() > 0);
+    drop(stream);
+    let off = ["tx-udp_tnl-segmentation", "off", "tx-udp_tnl-csum-segmentation", "off"];
+    for host in &world.hosts {
+        run(host.command("ethtool").args(["-K", "eth0"]).args(off)).unwrap();
+    }
+    let before = dropped();
+    transfer(world.host(1), (world.host(2), "10.9.0.2"), 20, Random::seeded().next());
+    assert_eq!(dropped(), before, "a host that is told makes no more of them");
     assert_undamaged(&world.hosts);
 }
 
