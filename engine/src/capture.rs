@@ -36,7 +36,7 @@ pub enum Direction {
 /// What to copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scope {
-    /// Only frames at this port.
+    /// Only frames at this port, until it is closed: its number is used again.
     pub port: Option<PortId>,
     /// Only frames that are dropped.
     pub drops_only: bool,
@@ -93,6 +93,8 @@ pub struct Tap {
 /// The worker's end of a capture.
 pub struct Sink {
     scope: Scope,
+    /// The one port it watches is closed.
+    over: bool,
     ring: Producer<u8>,
     /// Records of this batch: they go into the ring together, which costs half of what it costs one by one.
     staged: Vec<u8>,
@@ -114,7 +116,7 @@ pub fn ring(scope: Scope, room: usize) -> (Sink, Source) {
     let (ring, far) = RingBuffer::new(room);
     let missed = Arc::new(Counter::default());
     let source = Source { ring: far, missed: missed.clone(), head: None, bytes: Vec::new() };
-    (Sink { scope, ring, staged: Vec::with_capacity(STAGE), room: 0, missed }, source)
+    (Sink { scope, over: false, ring, staged: Vec::with_capacity(STAGE), room: 0, missed }, source)
 }
 
 impl Tap {
@@ -127,6 +129,11 @@ impl Tap {
     pub fn remove(&mut self, missed: &Arc<Counter>) -> Option<Sink> {
         let found = self.sinks.iter().position(|sink| Arc::ptr_eq(&sink.missed, missed))?;
         Some(self.sinks.swap_remove(found))
+    }
+
+    /// A port was closed.
+    pub fn forget(&mut self, port: PortId) {
+        self.sinks.iter_mut().filter(|sink| sink.scope.port == Some(port)).for_each(|sink| sink.over = true);
     }
 
     #[cold]
@@ -148,7 +155,7 @@ impl Tap {
 
 impl Sink {
     fn wants(&self, port: PortId) -> bool {
-        self.scope.port.is_none_or(|wanted| wanted == port)
+        !self.over && self.scope.port.is_none_or(|wanted| wanted == port)
     }
 
     /// Writes records of frames that pass together.

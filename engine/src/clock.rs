@@ -3,15 +3,25 @@
 
 use std::time::Instant;
 
-/// Milliseconds since the worker began, wrapping after 49 days: compare with [`Millis::since`] only.
+/// Milliseconds since the switch began, wrapping after 49 days: compare with [`Millis::since`] and [`Millis::ahead_of`] only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, zerocopy::FromZeros)]
 pub struct Millis(pub u32);
 
 impl Millis {
-    /// Milliseconds from `earlier` to here.
+    /// By how much another worker's time may be ahead of one's own: each looks at the clock once a round.
+    const SKEW: u32 = 60_000;
+
+    /// Milliseconds from `earlier` to here; 0 where `earlier` is another worker's time, and a little later than here.
     #[inline]
     pub fn since(self, earlier: Millis) -> u32 {
-        self.0.wrapping_sub(earlier.0)
+        let elapsed = self.0.wrapping_sub(earlier.0);
+        if elapsed > u32::MAX - Millis::SKEW { 0 } else { elapsed }
+    }
+
+    /// Milliseconds from `other` to here, negative where `other` is later, of times less than 24 days apart.
+    #[inline]
+    pub fn ahead_of(self, other: Millis) -> i32 {
+        self.0.wrapping_sub(other.0) as i32
     }
 
     /// Milliseconds from `begin` to `now`.
@@ -31,5 +41,19 @@ pub fn ticks() -> u64 {
     {
         static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
         START.get_or_init(Instant::now).elapsed().as_nanos() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_a_little_ahead_is_now() {
+        assert_eq!(Millis(5).since(Millis(7)), 0);
+        assert_eq!(Millis(7).since(Millis(5)), 2);
+        assert_eq!(Millis(1).since(Millis(u32::MAX)), 2, "around the end");
+        assert_eq!(Millis(0).since(Millis(u32::MAX / 2)), u32::MAX / 2 + 2, "25 days ago");
+        assert_eq!((Millis(5).ahead_of(Millis(7)), Millis(7).ahead_of(Millis(5))), (-2, 2));
     }
 }

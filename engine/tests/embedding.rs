@@ -12,7 +12,7 @@ use crossdock_engine::frame::{Arena, Batch, Offload};
 use crossdock_engine::ports::channel::{Channel, ChannelEnd};
 use crossdock_engine::ports::{Caps, Io, Port, Queue};
 use crossdock_engine::stages::Stage;
-use crossdock_engine::switch::{Config, Error, Membership};
+use crossdock_engine::switch::{CaptureConfig, Config, Error, Membership};
 use crossdock_engine::tables::topology::Domain;
 use crossdock_engine::wire::Mac;
 use crossdock_engine::worker::{Event, Polling};
@@ -362,4 +362,24 @@ fn an_embedders_stage_decides() {
     assert!(b.recv().is_none());
     assert!(switch.drops().contains(&(DropReason::Denied, 1)));
     assert_eq!(switch.conservation().in_flight(), 0);
+}
+
+/// A capture of one port ends with it, though the next port gets its number; what it saw keeps the name until then.
+#[test]
+fn a_capture_of_a_port_ends_with_it() {
+    let switch = switch(Config::default());
+    let (mut a, mut h1) = (plug(&switch, "a", "lan"), plug(&switch, "h1", "lan"));
+    let only = CaptureConfig { port: Some("h1".into()), ..CaptureConfig::default() };
+    let mut capture = switch.capture(&only).unwrap();
+    h1.send(&frame(mac(1), Mac::BROADCAST), Offload::default()).unwrap();
+    receive(&mut a);
+    let number = capture.read().unwrap().port;
+    switch.remove_port("h1").unwrap();
+    assert_eq!(switch.port_name(number).as_deref(), Some("h1"));
+    let mut h9 = plug(&switch, "h9", "lan");
+    h9.send(&frame(mac(9), Mac::BROADCAST), Offload::default()).unwrap();
+    receive(&mut a);
+    assert_eq!(switch.port_name(number).as_deref(), Some("h9"), "the number is used again");
+    assert_eq!(capture.read(), None);
+    assert_eq!(switch.port_name(PortId(u16::MAX)).as_deref(), Some("elsewhere"));
 }

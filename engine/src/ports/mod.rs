@@ -70,8 +70,9 @@ pub trait Port: Send {
     /// What it can carry.
     fn caps(&self) -> Caps;
 
-    /// Opens it, into at most `workers` queues: more have nobody to poll them. `arena` is the frame memory, for ports
-    /// that take frames from it on threads of their own.
+    /// Opens it, into one queue or several. They are dealt out to the `workers` in turn, so that no more than those serve a
+    /// port well that may choose; one of more queues gives a worker several, of which the first transmits. `arena` is the
+    /// frame memory, for ports that take frames from it on threads of their own.
     ///
     /// # Errors
     /// Whatever the kernel says, with the thing that failed named in the message.

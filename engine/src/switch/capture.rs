@@ -8,7 +8,7 @@ use crate::worker::Command;
 /// What to watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaptureConfig {
-    /// Only this port.
+    /// Only this port, until it is removed.
     pub port: Option<String>,
     /// Only frames that are dropped.
     pub drops_only: bool,

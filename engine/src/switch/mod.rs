@@ -19,7 +19,7 @@ use crate::tables::fdb::Fdb;
 use crate::tables::storm::StormCaps;
 use crate::tables::topology::{Domain, DomainId, PortView};
 use crate::tables::vlan::Tagging;
-use crate::worker::{Attachment, Command, Event, Polling, WorkerConfig};
+use crate::worker::{Attachment, Command, ELSEWHERE, Event, Polling, WorkerConfig};
 use crossbeam::channel::Receiver;
 use registry::{Registered, Registry};
 use std::io;
@@ -134,9 +134,10 @@ impl Switch {
         &self.events
     }
 
-    /// The name of a port.
+    /// The name of a port; of one that was removed until its number is used again, and "elsewhere" for what a capture has of
+    /// frames that came in by another worker.
     pub fn port_name(&self, port: PortId) -> Option<String> {
-        self.registry().port(port).map(|p| p.name.clone())
+        if port == ELSEWHERE { Some("elsewhere".into()) } else { self.registry().name(port).map(str::to_owned) }
     }
 
     /// Voids every cached decision: call it after changing what a stage of your own decides by.
@@ -155,8 +156,7 @@ impl Switch {
         let mut registry = self.registry();
         let fdbs = self.fdbs(&domain)?;
         let id = registry.add_domain(domain)?;
-        self.prepare(id, fdbs)?;
-        self.publish(&registry)
+        self.publish_with(&registry, id, fdbs)
     }
 
     /// Gives a bridge domain other limits while its ports work on. Another `fdb_max` means another forwarding database,
@@ -167,22 +167,18 @@ impl Switch {
     pub fn change_domain(&self, domain: Domain) -> Result<(), Error> {
         let mut registry = self.registry();
         let id = registry.domain_id(&domain.name)?;
-        if registry.domain(id).is_some_and(|known| known.fdb_max != domain.fdb_max) {
-            self.prepare(id, self.fdbs(&domain)?)?;
-        }
+        let resized = registry.domain(id).is_some_and(|known| known.fdb_max != domain.fdb_max);
+        let fdbs = resized.then(|| self.fdbs(&domain)).transpose()?;
         registry.change_domain(id, domain);
-        self.publish(&registry)
+        match fdbs {
+            Some(fdbs) => self.publish_with(&registry, id, fdbs),
+            None => self.publish(&registry),
+        }
     }
 
     /// A forwarding database for each worker.
     fn fdbs(&self, domain: &Domain) -> Result<Vec<Fdb>, Error> {
         self.workers.numbers().map(|_| Fdb::new(domain).map_err(Error::Memory)).collect()
-    }
-
-    /// Gives each worker its forwarding database of a domain.
-    fn prepare(&self, id: DomainId, fdbs: Vec<Fdb>) -> Result<(), Error> {
-        let mut fdbs = fdbs.into_iter().enumerate();
-        fdbs.try_for_each(|(worker, fdb)| self.workers.tell(worker, Command::Prepare(id, Box::new(fdb))))
     }
 
     /// Puts an open port into another domain, or changes how it takes part, without closing it: no frame is lost.
@@ -267,7 +263,15 @@ impl Switch {
 
     /// Returns when every worker works by the registry's topology.
     fn publish(&self, registry: &Registry) -> Result<(), Error> {
-        self.workers.ask_all(|done| Command::Publish(registry.topology(), done)).map(drop)
+        self.workers.ask_all(|done| Command::Publish(registry.topology(), None, done)).map(drop)
+    }
+
+    /// The same, with a new forwarding database of one domain for each worker.
+    fn publish_with(&self, registry: &Registry, id: DomainId, fdbs: Vec<Fdb>) -> Result<(), Error> {
+        fdbs.into_iter().enumerate().try_for_each(|(worker, fdb)| {
+            let fresh = Some((id, Box::new(fdb)));
+            self.workers.ask(worker, |done| Command::Publish(registry.topology(), fresh, done))
+        })
     }
 
     /// The registry is a plain value, sound after any panic.

@@ -39,6 +39,8 @@ pub(super) fn sum<'a>(all: impl Iterator<Item = &'a PortCounters>) -> PortCounte
 #[derive(Default)]
 pub(super) struct Registry {
     ports: Vec<Option<Registered>>,
+    /// By number, also of ports that were removed.
+    names: Vec<String>,
     domains: Vec<Option<Domain>>,
     /// The counters of all removed ports together, so that sums over the switch stay whole.
     gone: PortCounters,
@@ -55,6 +57,11 @@ impl Registry {
 
     pub fn port(&self, id: PortId) -> Option<&Registered> {
         self.ports.get(id.index())?.as_ref()
+    }
+
+    /// The name of a port, or of the last one that had this number.
+    pub fn name(&self, id: PortId) -> Option<&str> {
+        self.names.get(id.index()).map(String::as_str)
     }
 
     pub fn domain(&self, id: DomainId) -> Option<&Domain> {
@@ -104,7 +111,11 @@ impl Registry {
     }
 
     pub fn add_port(&mut self, port: Registered) -> Result<PortId, Error> {
-        place(&mut self.ports, port).map(PortId).ok_or(Error::Full("port"))
+        let name = port.name.clone();
+        let id = place(&mut self.ports, port).map(PortId).ok_or(Error::Full("port"))?;
+        self.names.resize(self.ports.len(), String::new());
+        self.names[id.index()] = name;
+        Ok(id)
     }
 
     pub fn remove_port(&mut self, id: PortId) {
@@ -145,10 +156,12 @@ fn numbered<T>(items: &[Option<T>]) -> impl Iterator<Item = (u16, &T)> {
     (0..=u16::MAX).zip(items).filter_map(|(id, item)| item.as_ref().map(|item| (id, item)))
 }
 
-/// Puts an item at the lowest free number.
+/// Puts an item at the lowest free number; the highest of all stays free, as [`ELSEWHERE`].
+///
+/// [`ELSEWHERE`]: crate::worker::ELSEWHERE
 fn place<T>(items: &mut Vec<Option<T>>, item: T) -> Option<u16> {
     let free = items.iter().position(Option::is_none).unwrap_or(items.len());
-    let id = u16::try_from(free).ok()?;
+    let id = u16::try_from(free).ok().filter(|&id| id < u16::MAX)?;
     if free == items.len() {
         items.push(None);
     }

@@ -70,7 +70,7 @@ impl Workers {
         let sleepers = cores.iter().map(|_| Sleeper::new()).collect::<io::Result<Vec<_>>>()?;
         let doors = sleepers.iter().map(|sleeper| Door::new(Some(sleeper.waker()))).collect();
         let (began, sizes) = (Instant::now(), WorkerConfig { workers: cores.len(), ..config.worker });
-        for ((core, sleeper), peers) in cores.into_iter().zip(sleepers).zip(Peers::between(doors)) {
+        for ((core, sleeper), peers) in cores.into_iter().zip(sleepers).zip(Peers::between(doors, config.frames)) {
             let mut worker = Worker::new(sizes, arena, (config.stages)())?;
             worker.join(peers);
             let (commands, mailbox) = unbounded();
@@ -117,14 +117,9 @@ impl Workers {
         &self.links
     }
 
-    /// Gives one worker a command.
-    pub fn tell(&self, worker: usize, command: Command) -> Result<(), Error> {
-        self.links.get(worker).ok_or(Error::Stopped)?.tell(command)
-    }
-
-    /// Gives every worker a command.
+    /// Gives every worker a command, also where one of them has ended.
     pub fn tell_all(&self, command: impl Fn() -> Command) -> Result<(), Error> {
-        self.links.iter().try_for_each(|link| link.tell(command()))
+        self.links.iter().map(|link| link.tell(command())).fold(Ok(()), Result::and)
     }
 
     /// Gives one worker a command that carries a reply channel, and waits for the reply.

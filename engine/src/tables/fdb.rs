@@ -39,7 +39,7 @@ const NIL: u32 = u32::MAX;
 pub enum Learned {
     /// On this port already.
     Known,
-    /// On this port already; the other workers have not heard of it for a quarter of the ageing time.
+    /// On this port already; the other workers have not heard of it for a quarter of the ageing time, or believe otherwise.
     Again,
     /// Not known before.
     New,
@@ -180,18 +180,23 @@ impl Fdb {
         if self.telling_is_due(slot, now) { Learned::Again } else { Learned::Known }
     }
 
-    /// Takes over what another worker saw, unless this one saw the address elsewhere after that: then this is the news.
-    pub(super) fn hear(&mut self, told: Sighting) -> Result<Learned, Sighting> {
+    /// Takes over what another worker saw, unless this one saw the address elsewhere after that: then that is due to be
+    /// told, [`Learned::Again`].
+    pub(super) fn hear(&mut self, told: Sighting) -> Learned {
         let Station(key) = told.who;
-        let Some(slot) = self.find(key, self.hasher.hash_one(key)) else { return Ok(self.take_over(told)) };
+        let Some(slot) = self.find(key, self.hasher.hash_one(key)) else { return self.take_over(told) };
         let known = &mut self.slots[slot as usize];
         if known.port == told.port {
             (known.told, known.moves) = (told.seen, known.moves.max(told.moves));
             self.refresh(told.who, told.port, told.seen);
-            return Ok(Learned::Known);
+            return Learned::Known;
         }
         let own = Sighting { port: known.port, seen: known.seen, moves: known.moves, ..told };
-        if told.is_after(&own) { Ok(self.take_over(told)) } else { Err(own) }
+        if told.is_after(&own) {
+            return self.take_over(told);
+        }
+        known.told = Millis(own.seen.0.wrapping_sub(self.ageing_ms / 4 + 1));
+        Learned::Again
     }
 
     /// Learns what another worker saw, as of then.
@@ -203,10 +208,12 @@ impl Fdb {
         learned
     }
 
-    /// The entry of an address as another worker is to hear it.
-    pub(super) fn sighting(&self, domain: DomainId, who: Station) -> Option<Sighting> {
-        let entry = &self.slots[self.find(who.0, self.hasher.hash_one(who.0))? as usize];
-        Some(Sighting { domain, who, port: entry.port, seen: entry.seen, moves: entry.moves })
+    /// The entry of an address as the other workers are to hear it: from now on it is told.
+    pub(super) fn tell(&mut self, who: Station, domain: DomainId, era: u32) -> Option<Sighting> {
+        let slot = self.find(who.0, self.hasher.hash_one(who.0))?;
+        let entry = &mut self.slots[slot as usize];
+        entry.told = entry.seen;
+        Some(Sighting { domain, who, port: entry.port, seen: entry.seen, moves: entry.moves, era })
     }
 
     /// Sets an address to a port for good.
@@ -225,7 +232,7 @@ impl Fdb {
         let Station(key) = who.into();
         let Some(slot) = self.find(key, self.hasher.hash_one(key)) else { return false };
         let known = self.slots[slot as usize];
-        if known.port != port || (seen.since(known.seen) as i32) <= 0 {
+        if known.port != port || seen.ahead_of(known.seen) <= 0 {
             return false;
         }
         self.touch(slot, seen);
@@ -350,16 +357,9 @@ impl Fdb {
         }
     }
 
-    /// Whether the others would soon forget an address that this worker still sees. Asking counts as telling.
+    /// Whether the others would soon forget an address that this worker still sees.
     #[inline]
-    fn telling_is_due(&mut self, slot: u32, now: Millis) -> bool {
-        let due = self.is_due(slot, now);
-        let entry = &mut self.slots[slot as usize];
-        entry.told = if due { now } else { entry.told };
-        due
-    }
-
-    fn is_due(&self, slot: u32, now: Millis) -> bool {
+    fn telling_is_due(&self, slot: u32, now: Millis) -> bool {
         let entry = &self.slots[slot as usize];
         now.since(entry.told) > self.ageing_ms / 4 && !entry.fixed
     }

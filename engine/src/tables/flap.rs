@@ -119,6 +119,15 @@ mod tests {
     }
 
     #[test]
+    fn moves_told_a_moment_ahead_are_counted() {
+        let mut guard = FlapGuard::new();
+        let judgements: Vec<_> = (0..=LIMIT)
+            .map(|i| guard.judge(9, (PortId(i % 2), PortId(1 - i % 2)), Millis(20 - u32::from(i))))
+            .collect();
+        assert_eq!(judgements.last(), Some(&Judgement::Pin(PortId(0))));
+    }
+
+    #[test]
     fn a_station_whose_broadcast_came_round_is_pinned_to_its_own_port() {
         let mut guard = FlapGuard::new();
         let (own, looped) = (PortId(1), PortId(2));

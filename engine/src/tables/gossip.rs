@@ -22,6 +22,8 @@ pub struct Sighting {
     /// How often the address had moved: what a worker saw after it heard of another place is later than that, even
     /// within one millisecond.
     pub moves: u32,
+    /// How many topologies the worker had taken that saw it. All take the same, in the same order.
+    pub era: u32,
 }
 
 /// Milliseconds by which sightings differ that are told apart by time alone.
@@ -30,7 +32,7 @@ const CLEARLY_MS: i32 = 1000;
 impl Sighting {
     /// Whether this one is to be believed rather than another of the same address. All workers answer alike.
     pub(super) fn is_after(&self, other: &Sighting) -> bool {
-        let ms = self.seen.since(other.seen) as i32;
+        let ms = self.seen.ahead_of(other.seen);
         if ms.abs() > CLEARLY_MS { ms > 0 } else { (self.moves, ms, self.port) > (other.moves, 0, other.port) }
     }
 }
@@ -53,10 +55,10 @@ impl Gossip {
         self.room = Some(room.min(Self::MOST).saturating_sub(self.news.len()));
     }
 
-    /// Whether there are others.
+    /// Whether there are others who can take one more.
     #[inline]
-    pub fn has_listeners(&self) -> bool {
-        self.room.is_some()
+    pub fn can_tell(&self) -> bool {
+        self.room.is_some_and(|room| room > 0)
     }
 
     /// Whether one more can be told, or needs no telling.
@@ -65,7 +67,7 @@ impl Gossip {
         self.room != Some(0)
     }
 
-    /// Tells the others, if there are any.
+    /// Tells the others; only where [`Gossip::can_tell`] says so.
     #[inline]
     pub fn tell(&mut self, sighting: Sighting) {
         if let Some(room) = self.room.as_mut().filter(|room| **room > 0) {

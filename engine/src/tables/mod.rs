@@ -30,6 +30,8 @@ pub struct Tables {
     fdbs: Vec<Option<Fdb>>,
     up: Vec<bool>,
     epoch: u32,
+    /// Topologies taken.
+    era: u32,
     moves: u64,
     /// While a trace walks the stages.
     rehearsal: Option<Box<Rehearsal>>,
@@ -44,6 +46,7 @@ impl Tables {
             fdbs: Vec::new(),
             up: Vec::new(),
             epoch: 1,
+            era: 0,
             moves: 0,
             rehearsal: None,
         }
@@ -53,6 +56,12 @@ impl Tables {
     #[inline]
     pub fn epoch(&self) -> u32 {
         self.epoch
+    }
+
+    /// How many topologies were taken: what workers tell each other rests on it.
+    #[inline]
+    pub fn era(&self) -> u32 {
+        self.era
     }
 
     /// Voids every cached decision; not in a rehearsal.
@@ -98,7 +107,7 @@ impl Tables {
 
     /// Takes a new configuration: forwarding databases of new domains are made, unless [`Tables::prepare`] brought
     /// them, and those of removed ones forgotten. A port that is in another domain than before, or whose VLANs change,
-    /// loses what was learned on it.
+    /// loses what was learned on it. All workers of a switch take the same configurations in the same order.
     ///
     /// # Errors
     /// When there is no memory for a forwarding database; that domain floods.
@@ -116,6 +125,7 @@ impl Tables {
         }
         self.up.resize(topology.ports.len(), true);
         let before = std::mem::replace(&mut self.topology, topology);
+        self.era += 1;
         self.forget_changed(&before);
         self.invalidate();
         made
@@ -148,12 +158,13 @@ impl Tables {
         up && self.topology.port(port).is_some_and(|p| !(promiscuous_only && p.isolated))
     }
 
-    /// Notes that a port's link came up or went down; a port that went down loses what was learned on it.
+    /// Notes whether a port's link is up; a port that went down loses what was learned on it until then.
     pub fn set_up(&mut self, port: PortId, up: bool) {
         let Some(known) = self.up.get_mut(port.index()) else { return };
-        if std::mem::replace(known, up) != up {
-            self.invalidate();
+        if std::mem::replace(known, up) == up {
+            return;
         }
+        self.invalidate();
         if !up {
             self.flush_port(port);
         }
@@ -242,11 +253,12 @@ impl Tables {
         learned
     }
 
-    /// Tells the other workers, if there are any, where an address is.
+    /// Tells the other workers, if there are any and they can take it, where an address is.
     #[inline]
     fn tell(&mut self, domain: DomainId, who: Station) {
-        if self.gossip.has_listeners()
-            && let Some(sighting) = self.fdb(domain).and_then(|fdb| fdb.sighting(domain, who))
+        let era = self.era;
+        if self.gossip.can_tell()
+            && let Some(sighting) = self.fdb_mut(domain).and_then(|fdb| fdb.tell(who, domain, era))
         {
             self.gossip.tell(sighting);
         }
@@ -260,8 +272,8 @@ impl Tables {
             return;
         }
         match self.fdb_mut(sighting.domain).map(|fdb| fdb.hear(sighting)) {
-            Some(Ok(learned)) => self.void_after(learned),
-            Some(Err(own)) => self.gossip.tell(own),
+            Some(Learned::Again) => self.tell(sighting.domain, sighting.who),
+            Some(learned) => self.void_after(learned),
             None => {}
         }
     }
@@ -307,5 +319,70 @@ impl Tables {
 impl Default for Tables {
     fn default() -> Tables {
         Tables::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Mac;
+    use topology::Domain;
+
+    const LAN: DomainId = DomainId(0);
+    const STATION: Mac = Mac([2, 0, 0, 0, 0, 1]);
+
+    /// A domain of two ports whose addresses age after 40 s, and other workers that can take 8 sightings.
+    fn tables() -> Tables {
+        let domain = Domain { ageing_s: 40, ..Domain::new("lan") };
+        let port = PortView { domain: Some(LAN), ..PortView::default() };
+        let mut tables = Tables::new();
+        tables.publish(Arc::new(Topology { ports: vec![Some(port); 2], domains: vec![Some(domain)] })).unwrap();
+        tables.gossip.open(8);
+        tables
+    }
+
+    /// How many sightings were told since the last time, and how many more could be from now on.
+    fn told(tables: &mut Tables, room: usize) -> usize {
+        let told = tables.gossip.news().len();
+        tables.gossip.clear();
+        tables.gossip.open(room);
+        told
+    }
+
+    #[test]
+    fn what_could_not_be_told_again_stays_due() {
+        let mut tables = tables();
+        assert_eq!(tables.learn(LAN, STATION, PortId(0), Millis(0)), Learned::New);
+        assert_eq!(told(&mut tables, 0), 1);
+        assert_eq!(tables.learn(LAN, STATION, PortId(0), Millis(10_001)), Learned::Again);
+        assert_eq!(told(&mut tables, 8), 0, "nobody could take it");
+        assert_eq!(tables.learn(LAN, STATION, PortId(0), Millis(10_002)), Learned::Again);
+        assert_eq!(told(&mut tables, 8), 1);
+        assert_eq!(tables.learn(LAN, STATION, PortId(0), Millis(10_003)), Learned::Known);
+    }
+
+    #[test]
+    fn an_answer_that_could_not_be_told_stays_due() {
+        let mut tables = tables();
+        tables.learn(LAN, STATION, PortId(0), Millis(5000));
+        assert_eq!(told(&mut tables, 0), 1);
+        let older = Sighting { domain: LAN, who: STATION.into(), port: PortId(1), seen: Millis(0), moves: 0, era: 1 };
+        tables.hear(older);
+        assert_eq!((tables.lookup(LAN, STATION), told(&mut tables, 8)), (Some(PortId(0)), 0));
+        tables.learn(LAN, STATION, PortId(0), Millis(5001));
+        assert_eq!(told(&mut tables, 8), 1, "with the next frame");
+        tables.hear(older);
+        assert_eq!(told(&mut tables, 8), 1, "at once");
+    }
+
+    #[test]
+    fn what_was_seen_a_moment_from_now_does_not_age() {
+        let mut tables = tables();
+        let seen = Sighting { domain: LAN, who: STATION.into(), port: PortId(1), seen: Millis(7), moves: 0, era: 1 };
+        tables.hear(seen);
+        tables.age(Millis(5));
+        assert_eq!(tables.lookup(LAN, STATION), Some(PortId(1)));
+        tables.age(Millis(40_008));
+        assert_eq!(tables.lookup(LAN, STATION), None);
     }
 }

@@ -13,6 +13,7 @@ use crate::stages::Stage;
 use crate::stats::WorkerCounters;
 use crate::table::{FlowTable, SlotId};
 use crate::tables::Tables;
+use crate::tables::gossip::Sighting;
 use std::io;
 use std::sync::Arc;
 
@@ -43,15 +44,24 @@ impl Core {
     }
 
     /// Hears what other workers learned. Due after frames were received and before they are looked up: whoever answers
-    /// a frame then finds its sender's address known.
+    /// a frame then finds its sender's address known. Due without frames too, or the others could not go on telling.
     #[inline]
     pub fn hear(&mut self) {
         if let Some(room) = self.ports.peers.room() {
             self.tables.gossip.open(room);
-            while let Some(sighting) = self.ports.peers.hear() {
-                self.tables.hear(sighting);
+            while let Some(sighting) = self.ports.peers.hear(self.tables.era()) {
+                self.believe(sighting);
             }
         }
+    }
+
+    #[inline(never)]
+    fn believe(&mut self, sighting: Sighting) {
+        // What was learned before the link went down is forgotten first, and not this with it.
+        if let Some(up) = self.ports.link_elsewhere(sighting.port) {
+            self.tables.set_up(sighting.port, up);
+        }
+        self.tables.hear(sighting);
     }
 
     /// Tells the other workers what this one learned. Due before the frames leave that taught it.
@@ -63,16 +73,24 @@ impl Core {
         }
     }
 
-    /// Sends what other workers handed over; says how many frames.
+    /// Sends what other workers handed over, a burst of each; says how many frames.
     #[inline]
     pub fn deliver(&mut self) -> usize {
-        let mut frames = 0;
-        while let Some((port, frame)) = self.ports.peers.handed_over(frames) {
-            Outlet::handed_over(&mut self.ports).output(port, frame, &mut self.pool);
-            frames += 1;
-        }
+        let frames = (0..self.ports.peers.count()).map(|peer| self.deliver_from(peer)).sum();
         if frames > 0 {
             self.flush();
+        }
+        frames
+    }
+
+    #[inline]
+    fn deliver_from(&mut self, peer: usize) -> usize {
+        let mut frames = 0;
+        while frames < BURST
+            && let Some((port, frame)) = self.ports.peers.handed_over(peer)
+        {
+            Outlet::handed_over(&mut self.ports).output(port, frame, &mut self.pool);
+            frames += 1;
         }
         frames
     }
@@ -86,9 +104,11 @@ impl Core {
 
     /// Frees what other workers handed over and nobody will send.
     pub fn abandon_deliveries(&mut self) {
-        while let Some((_, frame)) = self.ports.peers.handed_over(0) {
-            self.ports.strays.count_drop(DropReason::PortDown);
-            self.pool.free(frame);
+        for peer in 0..self.ports.peers.count() {
+            while let Some((_, frame)) = self.ports.peers.handed_over(peer) {
+                self.ports.strays.count_drop(DropReason::PortDown);
+                self.pool.free(frame);
+            }
         }
     }
 

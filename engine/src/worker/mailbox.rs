@@ -40,10 +40,8 @@ pub enum Command {
     Serve(PortId, Sender<()>),
     /// Let go of a port, and give back its queues: closing them may take the kernel long.
     Detach(PortId, Sender<Vec<Box<dyn Queue>>>),
-    /// The forwarding database of a domain that the next topology has.
-    Prepare(DomainId, Box<Fdb>),
-    /// Work by this topology from now on, and say so.
-    Publish(Arc<Topology>, Sender<()>),
+    /// Work by this topology from now on, with a new forwarding database of one domain where there is one, and say so.
+    Publish(Arc<Topology>, Option<(DomainId, Box<Fdb>)>, Sender<()>),
     /// Void every cached decision: state that a stage keeps has changed.
     Invalidate,
     /// Show part of a forwarding database, from a position on.
@@ -109,8 +107,10 @@ impl Worker {
                     let _ = done.send(());
                 }
                 Command::Detach(port, done) => drop(done.send(self.release(port, sleeper).unwrap_or_default().1)),
-                Command::Prepare(domain, fdb) => self.core.tables.prepare(domain, *fdb),
-                Command::Publish(topology, done) => {
+                Command::Publish(topology, fresh, done) => {
+                    if let Some((domain, fdb)) = fresh {
+                        self.core.tables.prepare(domain, *fdb);
+                    }
                     self.publish(topology);
                     let _ = done.send(());
                 }

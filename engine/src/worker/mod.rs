@@ -29,6 +29,7 @@ pub use mailbox::{Command, Event, FdbPage, FlowPage, Lines};
 pub(crate) use peers::Door;
 pub use peers::Peers;
 pub use ports::Attachment;
+pub(crate) use ports::ELSEWHERE;
 
 use crate::capture::Tap;
 use crate::clock::{Millis, ticks};
@@ -161,6 +162,7 @@ impl Worker {
     /// Lets go of a port and forgets what was learned on it; gives back its name and queues, `None` when it is not open.
     pub fn detach(&mut self, port: PortId) -> Option<(String, Vec<Box<dyn Queue>>)> {
         self.core.tables.set_up(port, false);
+        self.core.tables.flush_port(port);
         self.core.ports.detach(port, &mut self.core.pool)
     }
 
@@ -177,7 +179,6 @@ impl Worker {
     #[inline(always)]
     fn round(&mut self, now: Millis, watch: &mut impl Laps) -> usize {
         self.core.now = now;
-        self.core.tell();
         let mut work = self.core.deliver();
         let mut frames = 0;
         for i in 0..self.core.ports.queue_count() {
@@ -198,6 +199,10 @@ impl Worker {
             watch.lap(|spent| &mut spent.run);
             self.core.flush();
             watch.lap(|spent| &mut spent.flush);
+        }
+        if frames == 0 {
+            self.core.hear();
+            self.core.tell();
         }
         self.core.counters.frames.add(frames as u64);
         work += frames;

@@ -9,8 +9,10 @@
 //!   they were decided where they came in. All frames from one worker to one port go the same way, so they keep their order.
 //! * Sightings are told before the frames that taught them leave, and heard after frames were received and before they
 //!   are looked up. So whoever answers a frame finds its sender's address known, whichever worker the answer comes to.
-//! * A full ring of frames drops them by name, as a port does. A worker that lags holds at most a quarter of all
-//!   super-frames: with all of them in rings no port could receive. A full ring of sightings puts learning off
+//! * Of sightings that rest on a newer topology than the hearer's, none is heard before it has taken that too: with it it
+//!   forgets what may no longer hold, and must not forget these.
+//! * A full ring of frames drops them by name, as a port does. A worker that lags holds at most a quarter of all frames,
+//!   and of all super-frames: with all of them in rings no port could receive. A full ring of sightings puts learning off
 //!   ([`crate::tables::gossip`]).
 //!
 //! Nothing else is shared between workers, but for the depot of free frames.
@@ -26,14 +28,15 @@ use rtrb::{Consumer, Producer, RingBuffer};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Frames on their way between two workers.
+/// Most frames on their way between two workers.
 pub(super) const FRAMES: usize = 1024;
 /// Sightings on their way between two workers.
 const SIGHTINGS: usize = 1024;
-/// Frames taken from each other worker in one round, on average.
+/// Most frames taken from each other worker in one round.
 pub(super) const BURST: usize = 64;
 
-/// How a sleeping worker is woken.
+/// How a sleeping worker is woken. On cache lines of its own, as it is asked with every batch handed over.
+#[repr(align(128))]
 pub(crate) struct Door {
     bell: Bell,
     waker: Option<Arc<Waker>>,
@@ -53,7 +56,8 @@ impl Door {
     }
 }
 
-/// The ends of the rings to and from one other worker.
+/// The ends of the rings to and from one other worker. On cache lines of their own: those of two workers are made side by side.
+#[repr(align(128))]
 struct Link {
     door: Arc<Door>,
     frames_out: Producer<(PortId, Frame)>,
@@ -82,8 +86,19 @@ impl Link {
         Ok(())
     }
 
+    fn hear(&mut self, era: u32) -> Option<Sighting> {
+        self.sightings_in.peek().ok().filter(|sighting| sighting.era <= era)?;
+        self.sightings_in.pop().ok()
+    }
+
+    /// Whether the consumer must not sleep: frames wait, or so many sightings that the next may not fit.
+    fn is_waiting(&self) -> bool {
+        !self.frames_in.is_empty() || self.sightings_in.slots() > SIGHTINGS / 2
+    }
+
     fn supers_waiting(&mut self) -> usize {
-        let taken = self.handed - (FRAMES - self.frames_out.slots()) as u64;
+        let waiting = self.frames_out.buffer().capacity() - self.frames_out.slots();
+        let taken = self.handed - waiting as u64;
         while self.supers.pop_front_if(|number| *number < taken).is_some() {}
         self.supers.len()
     }
@@ -100,16 +115,17 @@ pub struct Peers {
 impl Peers {
     /// The ways of `workers` workers that are polled by hand, in order of their numbers.
     pub fn mesh(workers: usize) -> Vec<Peers> {
-        Peers::between((0..workers).map(|_| Door::new(None)).collect())
+        Peers::between((0..workers).map(|_| Door::new(None)).collect(), usize::MAX)
     }
 
-    /// The ways of the workers behind `doors`.
-    pub(crate) fn between(doors: Vec<Arc<Door>>) -> Vec<Peers> {
+    /// The ways of the workers behind `doors`, who share `frames` small frames.
+    pub(crate) fn between(doors: Vec<Arc<Door>>, frames: usize) -> Vec<Peers> {
+        let room = share(frames, doors.len()).min(FRAMES);
         let alone = |door: &Arc<Door>| Peers { own: Some(door.clone()), links: doors.iter().map(|_| None).collect() };
         let mut all: Vec<Peers> = doors.iter().map(alone).collect();
         for a in 0..doors.len() {
             for b in 0..a {
-                let (from_a, from_b) = link(&doors[a], &doors[b]);
+                let (from_a, from_b) = link(&doors[a], &doors[b], room);
                 (all[a].links[b], all[b].links[a]) = (Some(from_a), Some(from_b));
             }
         }
@@ -121,7 +137,7 @@ impl Peers {
         self.links.iter().flatten().map(|link| link.sightings_out.slots()).min()
     }
 
-    /// Tells all others. They hear it with their next frame, so a sleeping one is woken only before its ring overflows.
+    /// Tells all others. They hear it in their next round, so a sleeping one is woken only before its ring overflows.
     pub fn tell(&mut self, news: &[Sighting]) {
         for link in self.links.iter_mut().flatten() {
             // There is room: nobody else puts anything in since `room` was asked.
@@ -132,15 +148,15 @@ impl Peers {
         }
     }
 
-    /// The next sighting by another worker.
+    /// The next sighting by another worker that had taken no more than `era` topologies.
     #[inline]
-    pub fn hear(&mut self) -> Option<Sighting> {
-        self.links.iter_mut().flatten().find_map(|link| link.sightings_in.pop().ok())
+    pub fn hear(&mut self, era: u32) -> Option<Sighting> {
+        self.links.iter_mut().flatten().find_map(|link| link.hear(era))
     }
 
     /// Hands every frame of `batch` over to `worker`, to leave by `port`; what does not fit is dropped by name.
     pub fn hand_over(&mut self, worker: usize, port: PortId, batch: &mut Batch, io: &mut Io<'_>) {
-        let supers = io.pool.supers() / (4 * self.links.len().max(2) - 4);
+        let supers = share(io.pool.supers(), self.links.len());
         let link = self.links.get_mut(worker).and_then(Option::as_mut);
         let Some(link) = link else { return batch.drain().for_each(|frame| io.discard(frame, DropReason::PortDown)) };
         for frame in batch.drain() {
@@ -151,28 +167,36 @@ impl Peers {
         link.door.ring();
     }
 
-    /// The next frame that another worker handed over, and its port; `None` after a burst of each, `taken` in all.
+    /// Numbers below which all other workers lie.
     #[inline]
-    pub fn handed_over(&mut self, taken: usize) -> Option<(PortId, Frame)> {
-        if taken >= BURST * self.links.len() {
-            return None;
-        }
-        self.links.iter_mut().flatten().find_map(|link| link.frames_in.pop().ok())
+    pub fn count(&self) -> usize {
+        self.links.len()
     }
 
-    /// Asks to be woken for frames; true when some wait already.
+    /// The next frame that one other worker handed over, and its port.
+    #[inline]
+    pub fn handed_over(&mut self, worker: usize) -> Option<(PortId, Frame)> {
+        self.links[worker].as_mut()?.frames_in.pop().ok()
+    }
+
+    /// Asks to be woken; true when something waits already.
     pub fn arm(&self) -> bool {
         if let Some(door) = &self.own {
             door.bell.arm();
         }
-        self.links.iter().flatten().any(|link| !link.frames_in.is_empty())
+        self.links.iter().flatten().any(Link::is_waiting)
     }
 }
 
-/// Both ends of the rings between two workers.
-fn link(a: &Arc<Door>, b: &Arc<Door>) -> (Link, Link) {
-    let (frames_ab, frames_to_b) = RingBuffer::new(FRAMES);
-    let (frames_ba, frames_to_a) = RingBuffer::new(FRAMES);
+/// How many of `frames` may wait between two of `workers`, so that at most a quarter of all waits for one of them.
+fn share(frames: usize, workers: usize) -> usize {
+    (frames / (4 * (workers.max(2) - 1))).max(1)
+}
+
+/// Both ends of the rings between two workers, of `room` frames each.
+fn link(a: &Arc<Door>, b: &Arc<Door>, room: usize) -> (Link, Link) {
+    let (frames_ab, frames_to_b) = RingBuffer::new(room);
+    let (frames_ba, frames_to_a) = RingBuffer::new(room);
     let (sightings_ab, sightings_to_b) = RingBuffer::new(SIGHTINGS);
     let (sightings_ba, sightings_to_a) = RingBuffer::new(SIGHTINGS);
     let from_a = Link {
@@ -194,4 +218,18 @@ fn link(a: &Arc<Door>, b: &Arc<Door>) -> (Link, Link) {
         sightings_in: sightings_to_b,
     };
     (from_a, from_b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quarter_of_all_waits_for_one_worker() {
+        for workers in 2..9 {
+            let waiting = share(4096, workers) * (workers - 1);
+            assert!((1000..=1024).contains(&waiting), "{waiting} for one of {workers}");
+        }
+        assert_eq!(share(16, 6), 1);
+    }
 }

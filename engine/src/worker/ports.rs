@@ -84,7 +84,7 @@ pub(super) struct Ports {
 }
 
 /// What no port is called: the ingress of frames that another worker handed over.
-const ELSEWHERE: PortId = PortId(u16::MAX);
+pub(crate) const ELSEWHERE: PortId = PortId(u16::MAX);
 
 impl Ports {
     pub fn new(batch: usize) -> Ports {
@@ -138,6 +138,7 @@ impl Ports {
         let mut io = Io { pool, count: &slot.counters, watch };
         slot.out.drain().for_each(|frame| io.discard(frame, DropReason::PortDown));
         slot.queues.iter_mut().for_each(|queue| queue.close(&mut io));
+        self.tap.forget(port);
         Some((slot.name, slot.queues))
     }
 
@@ -168,15 +169,21 @@ impl Ports {
 
     /// Whether frames can pass a port: asked of its queues where they are ours, and told to all; `None` when it is not open.
     pub fn check_link(&mut self, port: PortId) -> Option<bool> {
-        let slot = self.slot(port)?;
-        if slot.queues.is_empty() {
-            return Some(slot.up.load(Relaxed));
+        if let Some(up) = self.link_elsewhere(port) {
+            return Some(up);
         }
+        let slot = self.slot(port)?;
         // Each is asked, also behind one that is down: it counts then what the kernel lost.
         let down = slot.queues.iter_mut().map(|queue| queue.is_up()).filter(|up| !up).count();
         let up = down == 0;
         slot.up.store(up, Relaxed);
         Some(up)
+    }
+
+    /// Whether frames can pass a port that only other workers have queues of.
+    pub fn link_elsewhere(&self, port: PortId) -> Option<bool> {
+        let slot = self.slots.get(port.index())?.as_ref()?;
+        slot.queues.is_empty().then(|| slot.up.load(Relaxed))
     }
 
     /// The queues of a port.

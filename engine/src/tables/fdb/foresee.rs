@@ -21,7 +21,7 @@ impl Fdb {
         let Some(slot) = self.find(key, self.hasher.hash_one(key)) else { return self.foresee_new(port) };
         let Slot { port: from, fixed, .. } = self.slots[slot as usize];
         let (learned, home) = match fixed {
-            _ if from == port && self.is_due(slot, now) => (Learned::Again, port),
+            _ if from == port && self.telling_is_due(slot, now) => (Learned::Again, port),
             _ if from == port => (Learned::Known, port),
             true => (Learned::Fixed, from),
             false => match self.flaps.foresee(key, (from, port), now) {
