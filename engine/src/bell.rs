@@ -126,6 +126,24 @@ mod tests {
         });
     }
 
+    /// `worker::ports`: the worker of a link says that it is down before it tells what came in later. So whoever hears that
+    /// sees it, and forgets first what came in before.
+    #[test]
+    fn who_hears_a_sighting_sees_the_link_that_was_down() {
+        loom::model(|| {
+            let shared = Arc::new((AtomicBool::new(true), Slot::default()));
+            let owner = shared.clone();
+            let telling = loom::thread::spawn(move || {
+                owner.0.store(false, Relaxed);
+                owner.1.push();
+            });
+            let heard = shared.1.pop();
+            let up = shared.0.load(Relaxed);
+            assert!(!heard || !up, "a link that goes down too late");
+            telling.join().unwrap();
+        });
+    }
+
     /// `ports::channel`: a side that goes sets `closed` and rings. The other asks whether it is closed before it takes, so
     /// "closed and empty" means that nothing is missed; and it does not sleep through the end.
     #[test]
