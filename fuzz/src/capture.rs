@@ -1,31 +1,41 @@
-//! Capture files, read twice: by the pcap port, and by the trace command.
+//! Capture files, as a pcap port and the trace command read them.
 
 use crossdock::packet::{file, summary};
 use crossdock_engine::pcapng::{Packet, Writer};
-use crossdock_engine::ports::fuzzing;
+use crossdock_engine::ports::pcap::{PacketHead, Reader};
+use std::io::{self, Cursor};
 
-/// No file makes a reader panic; what was read, written again and read again, is the same.
+type Packets = Vec<(PacketHead, Vec<u8>)>;
+
+/// No file makes the reader panic; what was read, written again and read again, is the same.
 pub fn capture(data: &[u8]) {
     for number in 1..4 {
-        if let Ok(frame) = file::frame(data, number) {
-            assert!(!summary::summary(frame, frame.len()).is_empty());
+        if let Ok(frame) = file::frame(Cursor::new(data.to_vec()), number) {
+            assert!(!summary::summary(&frame, frame.len()).is_empty());
         }
     }
-    let Ok(packets) = fuzzing::packets(data.to_vec()) else { return };
+    let Ok(packets) = read(data.to_vec()) else { return };
     // The writer's nanoseconds have 64 bits.
-    let fits = |time: std::time::Duration| u64::try_from(time.as_nanos()).is_ok();
-    if packets.iter().all(|(time, _)| fits(*time)) {
-        let again = write(&packets).and_then(fuzzing::packets).unwrap_or_default();
-        assert_eq!(again, packets);
+    if packets.iter().all(|(head, _)| u64::try_from(head.time.as_nanos()).is_ok()) {
+        assert_eq!(write(&packets).and_then(read).unwrap_or_default(), packets);
     }
 }
 
-fn write(packets: &[(std::time::Duration, Vec<u8>)]) -> std::io::Result<Vec<u8>> {
+fn read(file: Vec<u8>) -> io::Result<Packets> {
+    let mut reader = Reader::new(Cursor::new(file))?;
+    let (mut packets, mut bytes) = (Vec::new(), Vec::new());
+    while let Some(head) = reader.next(&mut bytes)? {
+        packets.push((head, bytes.clone()));
+    }
+    Ok(packets)
+}
+
+fn write(packets: &Packets) -> io::Result<Vec<u8>> {
     let mut writer = Writer::new(Vec::new(), "fuzz")?;
     let interface = writer.interface("any")?;
-    for (time, data) in packets {
-        let (len, direction, comment) = (data.len(), None, None);
-        writer.packet(&Packet { interface, time: *time, data, len, direction, comment })?;
+    for (PacketHead { time, len }, data) in packets {
+        let (direction, comment) = (None, None);
+        writer.packet(&Packet { interface, time: *time, data, len: *len, direction, comment })?;
     }
     Ok(writer.into_inner())
 }

@@ -1,10 +1,11 @@
 //! `xdock trace`: what the switch would do with a frame, and why.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
 use crossdock::control::api::trace::{DepartureInfo, LossInfo, StageInfo, TraceInfo, TraceRequest};
-use crossdock::packet::file;
+use crossdock::packet::file::{self, FileError};
 use hyper::Method;
 use serde_json::json;
 
@@ -26,19 +27,13 @@ pub fn run(args: &TraceArgs) -> Result<(), Failure> {
 /// The frame's bytes, where they are given.
 fn hex(args: &TraceArgs) -> Result<Option<String>, Failure> {
     let Some(path) = &args.pcap else { return Ok(args.hex.clone()) };
-    let place = path.display().to_string();
-    let bytes = read(path).map_err(|error| Failure::new(&place, error, None))?;
-    let frame = file::frame(&bytes, args.frame).map_err(|error| Failure::new(&place, error, None))?;
+    let frame = frame(path, args.frame);
+    let frame = frame.map_err(|error| Failure::new(&path.display().to_string(), error, None))?;
     Ok(Some(frame.iter().map(|byte| format!("{byte:02x}")).collect()))
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    if path != Path::new("-") {
-        return std::fs::read(path);
-    }
-    let mut bytes = Vec::new();
-    io::Read::read_to_end(&mut io::stdin(), &mut bytes)?;
-    Ok(bytes)
+fn frame(path: &Path, number: usize) -> Result<Vec<u8>, FileError> {
+    if path == Path::new("-") { file::frame(io::stdin(), number) } else { file::frame(File::open(path)?, number) }
 }
 
 fn write(out: &mut impl Write, trace: &TraceInfo) -> io::Result<()> {

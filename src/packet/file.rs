@@ -1,11 +1,15 @@
-//! Frames out of capture files: pcap (draft-ietf-opsawg-pcap) and pcapng (draft-ietf-opsawg-pcapng), of either byte order.
+//! One frame out of a capture file.
+
+use std::io::{self, Read};
+
+use crossdock_engine::ports::pcap::Reader;
 
 /// Why there is no frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// Not a capture file.
-    #[error("neither pcap nor pcapng")]
-    Format,
+    /// The file cannot be read, or is no capture of Ethernet frames.
+    #[error(transparent)]
+    Unreadable(#[from] io::Error),
     /// The file has fewer frames.
     #[error("it has no frame of that number")]
     TooFew,
@@ -14,98 +18,53 @@ pub enum FileError {
     Cut,
 }
 
-/// The `number`th frame of a file, from 1.
+/// The `number`th frame of a file (pcap or pcapng), from 1.
 ///
 /// # Errors
 /// The file is of another kind, has no such frame, or not all of it.
-pub fn frame(file: &[u8], number: usize) -> Result<&[u8], FileError> {
-    let magic = file.first_chunk::<4>().ok_or(FileError::Format)?;
-    let (captured, len) = match u32::from_le_bytes(*magic) {
-        0xa1b2_c3d4 | 0xa1b2_3c4d => pcap(file, number, u32::from_le_bytes),
-        0xd4c3_b2a1 | 0x4d3c_b2a1 => pcap(file, number, u32::from_be_bytes),
-        0x0a0d_0d0a => pcapng(file, number),
-        _ => return Err(FileError::Format),
-    }
-    .ok_or(FileError::TooFew)?;
-    if captured.len() < len { Err(FileError::Cut) } else { Ok(captured) }
-}
-
-type Read = fn([u8; 4]) -> u32;
-
-/// The 32-bit word at a position.
-fn word(bytes: &[u8], at: usize, read: Read) -> Option<usize> {
-    bytes.get(at..)?.first_chunk().map(|word| read(*word) as usize)
-}
-
-/// What was kept of a frame, and how long it was.
-type Found<'a> = Option<(&'a [u8], usize)>;
-
-fn pcap(file: &[u8], number: usize, read: Read) -> Found<'_> {
-    let mut rest = file.get(24..)?;
+pub fn frame(file: impl Read + Send + 'static, number: usize) -> Result<Vec<u8>, FileError> {
+    let mut reader = Reader::new(file)?;
+    let mut bytes = Vec::new();
     for _ in 1..number {
-        rest = rest.get(16 + word(rest, 8, read)?..)?;
+        reader.next(&mut bytes)?.ok_or(FileError::TooFew)?;
     }
-    Some((rest.get(16..16 + word(rest, 8, read)?)?, word(rest, 12, read)?))
-}
-
-/// Sections may differ in byte order: each says its own.
-fn pcapng(mut rest: &[u8], number: usize) -> Found<'_> {
-    const ENHANCED: usize = 6;
-    let (mut read, mut left): (Read, usize) = (u32::from_le_bytes, number);
-    loop {
-        if word(rest, 0, read)? == 0x0a0d_0d0a {
-            read =
-                if word(rest, 8, u32::from_le_bytes)? == 0x1a2b_3c4d { u32::from_le_bytes } else { u32::from_be_bytes };
-        }
-        left -= usize::from(word(rest, 0, read)? == ENHANCED);
-        if left == 0 {
-            return Some((rest.get(28..28 + word(rest, 20, read)?)?, word(rest, 24, read)?));
-        }
-        rest = rest.get(word(rest, 4, read)?.max(12)..)?;
-    }
+    let head = reader.next(&mut bytes)?.ok_or(FileError::TooFew)?;
+    if bytes.len() < head.len { Err(FileError::Cut) } else { Ok(bytes) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crossdock_engine::pcapng::{Packet, Writer};
+    use std::io::Cursor;
     use std::time::Duration;
 
-    fn written(frames: &[&[u8]], len: usize) -> Vec<u8> {
+    fn told(file: &[u8], number: usize) -> Result<Vec<u8>, String> {
+        frame(Cursor::new(file.to_vec()), number).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn frames_have_numbers_and_must_be_whole() {
         let mut writer = Writer::new(Vec::new(), "test").unwrap();
         let interface = writer.interface("a").unwrap();
-        for data in frames {
+        for data in [&[1; 5][..], &[2; 60]] {
             let (time, direction, comment) = (Duration::ZERO, None, Some("x"));
-            writer.packet(&Packet { interface, time, data, len, direction, comment }).unwrap();
+            writer.packet(&Packet { interface, time, data, len: 60, direction, comment }).unwrap();
         }
-        writer.into_inner()
+        let mut file = writer.into_inner();
+        // A simple packet block of four bytes.
+        file.extend([3_u32, 20, 4, 0x0303_0303, 20].iter().flat_map(|word| word.to_le_bytes()));
+        assert!(told(&file, 1).unwrap_err().contains("was cut"));
+        assert_eq!((told(&file, 2), told(&file, 3)), (Ok(vec![2; 60]), Ok(vec![3; 4])));
+        assert!(told(&file, 4).unwrap_err().contains("no frame of that number"));
     }
 
     #[test]
-    fn frames_are_found_in_both_formats_and_orders() {
-        let file = written(&[&[1; 5], &[2; 60]], 60);
-        assert_eq!((frame(&file, 1), frame(&file, 2)), (Err(FileError::Cut), Ok(&[2; 60][..])));
-        assert_eq!(frame(&file, 3), Err(FileError::TooFew));
-        for (magic, write) in [
-            ([0xd4, 0xc3, 0xb2, 0xa1], u32::to_le_bytes as fn(u32) -> [u8; 4]),
-            ([0xa1, 0xb2, 0x3c, 0x4d], u32::to_be_bytes),
-        ] {
-            let header = [&magic[..], &[0; 20]].concat();
-            let record = |n: u8| [&[0; 8][..], &write(3), &write(3), &[n; 3]].concat();
-            let file = [header, record(1), record(2)].concat();
-            assert_eq!((frame(&file, 2), frame(&file, 3)), (Ok(&[2; 3][..]), Err(FileError::TooFew)));
-        }
-        assert_eq!(frame(b"hello, world", 1), Err(FileError::Format));
-    }
-
-    #[test]
-    fn a_broken_file_ends_the_search() {
-        let file = written(&[&[1; 3]], 3);
-        for cut in 0..file.len() {
-            let _ = frame(&file[..cut], 1);
-            let mut noisy = file.clone();
-            noisy[cut] ^= 0xff;
-            let _ = frame(&noisy, 2);
-        }
+    fn what_is_not_ethernet_is_refused_by_its_name() {
+        // An old file of raw IP packets (link type 101), with one of four bytes.
+        let words = [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65535, 101, 0, 0, 4, 4, 0x4545_4545];
+        let file: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        assert_eq!(told(&file, 1).unwrap_err(), "its packets are RAW, not Ethernet frames");
+        assert!(told(b"this is no capture file, but some text", 1).unwrap_err().contains("neither pcap nor pcapng"));
     }
 }

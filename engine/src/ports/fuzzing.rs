@@ -1,15 +1,13 @@
-//! Two insides of ports, for the fuzz targets: what comes from a device, and what a capture file says, are decoded behind
-//! private types that no other code should hold. Present only with the feature `fuzzing`; no part of the API.
+//! The inside of ports, for the fuzz targets: what comes from a device is decoded behind private types that no other code
+//! should hold. Present only with the feature `fuzzing`; no part of the API.
 
 use super::Queue;
 use super::device::{Device, DeviceQueue, Read, Trouble};
-use super::pcap::Reader;
 use crate::wire::ethernet::VLAN_TAG_LEN;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 /// One read: a virtio-net header and a frame, and the VLAN tag that the kernel took out.
 type Waiting = (Vec<u8>, Option<[u8; VLAN_TAG_LEN]>);
@@ -56,17 +54,4 @@ impl Device for Memory {
 pub fn device(waiting: Waiting) -> io::Result<Box<dyn Queue>> {
     let memory = Memory { file: File::open("/dev/null")?, waiting: Mutex::new(Some(waiting)) };
     Ok(Box::new(DeviceQueue::new(Arc::new(memory))))
-}
-
-/// The packets of a capture file with their times, as a pcap port reads them.
-///
-/// # Errors
-/// What is wrong with the file.
-pub fn packets(file: Vec<u8>) -> io::Result<Vec<(Duration, Vec<u8>)>> {
-    let mut reader = Reader::new(io::Cursor::new(file))?;
-    let (mut packets, mut bytes) = (Vec::new(), Vec::new());
-    while let Some(time) = reader.next(&mut bytes)? {
-        packets.push((time, bytes.clone()));
-    }
-    Ok(packets)
 }

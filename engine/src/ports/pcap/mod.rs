@@ -17,7 +17,7 @@ use super::{Caps, Io, Port, Queue};
 use crate::frame::{Arena, Batch, Frame};
 use crate::pcapng::{Direction, Interface, Packet, Writer};
 use crate::wire::vnet::MAX_FRAME;
-pub(super) use read::Reader;
+pub use read::{PacketHead, Reader};
 use std::fs::File;
 use std::io::{self, BufWriter, Seek};
 use std::os::fd::BorrowedFd;
@@ -36,6 +36,8 @@ const RETRY: Duration = Duration::from_micros(100);
 const NAP: Duration = Duration::from_secs(1);
 /// Bytes gathered before a write.
 const BUFFER: usize = 256 << 10;
+/// Largest IP packet of a port that does not say, in bytes: the largest whose frame a super-frame's memory holds.
+pub const MTU: u16 = 65_521;
 
 /// Which files, and how fast.
 #[derive(Clone, Debug)]
@@ -55,9 +57,9 @@ pub struct PcapConfig {
 }
 
 impl PcapConfig {
-    /// No files yet; one round in the file's own time, and an MTU of 65,521 bytes.
+    /// No files yet; one round in the file's own time, and an MTU of [`MTU`].
     pub fn new(name: impl Into<String>) -> PcapConfig {
-        PcapConfig { name: name.into(), replay: None, record: None, pace: Pace::Original, times: 1, mtu: 65_521 }
+        PcapConfig { name: name.into(), replay: None, record: None, pace: Pace::Original, times: 1, mtu: MTU }
     }
 }
 
@@ -286,7 +288,7 @@ impl Play {
     fn upcoming(&mut self) -> io::Result<Option<Instant>> {
         while self.next.is_none() && !self.over {
             match self.reader.next(&mut self.bytes)? {
-                Some(time) => self.next = Some(self.due(time)?),
+                Some(head) => self.next = Some(self.due(head.time)?),
                 None => self.again()?,
             }
         }

@@ -11,32 +11,59 @@ const CHUNK: usize = 1 << 20;
 const BLOCK_MAX: usize = 64 << 20;
 const NANOS: u128 = 1_000_000_000;
 
-/// A capture file being read.
-pub(in crate::ports) struct Reader {
+/// A capture file being read, packet by packet: pcap or pcapng, of Ethernet frames.
+///
+/// ```
+/// # fn lengths(file: std::fs::File) -> std::io::Result<()> {
+/// let mut reader = crossdock_engine::ports::pcap::Reader::new(file)?;
+/// let mut bytes = Vec::new();
+/// while let Some(head) = reader.next(&mut bytes)? {
+///     println!("{:?}: {} of {} bytes", head.time, bytes.len(), head.len);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Reader {
     blocks: Box<dyn PcapReaderIterator + Send>,
     times: Times,
     room: usize,
 }
 
+/// What a file says of a packet beside its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PacketHead {
+    /// When it was captured, since 1970 (UTC). One that has no time of its own (a simple packet block) has that of the one
+    /// before it.
+    pub time: Duration,
+    /// How many bytes it had; more than were kept, if it was cut when it was captured.
+    pub len: usize,
+}
+
 impl Reader {
     /// Begins at the file's present position.
+    ///
+    /// # Errors
+    /// It cannot be read, or it is no capture file.
     pub fn new(file: impl io::Read + Send + 'static) -> io::Result<Reader> {
         let blocks = create_reader(CHUNK, file).map_err(|error| invalid(&error))?;
         Ok(Reader { blocks, times: Times::default(), room: CHUNK })
     }
 
-    /// Reads the next packet into `bytes`; gives its time since 1970, and `None` after the last.
-    pub fn next(&mut self, bytes: &mut Vec<u8>) -> io::Result<Option<Duration>> {
+    /// Reads the next packet into `bytes`, which are replaced by what was kept of it; `None` after the last.
+    ///
+    /// # Errors
+    /// The file ends too early, is damaged, or holds packets of another link type, which is named.
+    pub fn next(&mut self, bytes: &mut Vec<u8>) -> io::Result<Option<PacketHead>> {
         loop {
             if self.times.is_sectioned && is_too_short(self.blocks.data()) {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "it is damaged"));
             }
             match self.blocks.next() {
                 Ok((used, block)) => {
-                    let time = self.times.packet(&block, bytes)?;
+                    let head = self.times.packet(&block, bytes)?;
                     self.blocks.consume(used);
-                    if time.is_some() {
-                        return Ok(time);
+                    if head.is_some() {
+                        return Ok(head);
                     }
                 }
                 Err(PcapError::Eof) => return Ok(None),
@@ -69,9 +96,9 @@ struct Times {
 }
 
 impl Times {
-    /// Takes a block in: the time of a packet, whose bytes are copied, or `None` for any other block.
-    fn packet(&mut self, block: &PcapBlockOwned<'_>, bytes: &mut Vec<u8>) -> io::Result<Option<Duration>> {
-        let (time, data) = match block {
+    /// Takes a block in: the head of a packet, whose bytes are copied, or `None` for any other block.
+    fn packet(&mut self, block: &PcapBlockOwned<'_>, bytes: &mut Vec<u8>) -> io::Result<Option<PacketHead>> {
+        let (head, data) = match block {
             PcapBlockOwned::LegacyHeader(header) => {
                 self.fraction = if header.is_nanosecond_precision() { 1 } else { 1000 };
                 ethernet(header.network)?;
@@ -79,7 +106,8 @@ impl Times {
             }
             PcapBlockOwned::Legacy(packet) => {
                 let nanos = packet.ts_usec.saturating_mul(self.fraction);
-                (Duration::new(packet.ts_sec.into(), 0) + Duration::from_nanos(nanos.into()), packet.data)
+                let time = Duration::new(packet.ts_sec.into(), 0) + Duration::from_nanos(nanos.into());
+                (PacketHead { time, len: packet.origlen as usize }, packet.data)
             }
             PcapBlockOwned::NG(block) => match self.section(block)? {
                 Some(packet) => packet,
@@ -88,11 +116,11 @@ impl Times {
         };
         bytes.clear();
         bytes.extend_from_slice(data);
-        self.last = time;
-        Ok(Some(time))
+        self.last = head.time;
+        Ok(Some(head))
     }
 
-    fn section<'a>(&mut self, block: &'a Block<'_>) -> io::Result<Option<(Duration, &'a [u8])>> {
+    fn section<'a>(&mut self, block: &'a Block<'_>) -> io::Result<Option<(PacketHead, &'a [u8])>> {
         match block {
             Block::SectionHeader(_) => {
                 self.is_sectioned = true;
@@ -105,10 +133,13 @@ impl Times {
             }
             Block::EnhancedPacket(packet) => {
                 let units = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
-                return Ok(Some((self.time(packet.if_id, units)?, packet.packet_data())));
+                let head = PacketHead { time: self.time(packet.if_id, units)?, len: packet.origlen as usize };
+                return Ok(Some((head, packet.packet_data())));
             }
-            // It has no time of its own.
-            Block::SimplePacket(packet) => return Ok(Some((self.last, packet.packet_data()))),
+            Block::SimplePacket(packet) => {
+                let head = PacketHead { time: self.last, len: packet.origlen as usize };
+                return Ok(Some((head, packet.packet_data())));
+            }
             _ => {}
         }
         Ok(None)
@@ -165,16 +196,16 @@ mod tests {
         file
     }
 
-    fn read(bytes: &[u8]) -> io::Result<Vec<(Duration, Vec<u8>)>> {
+    fn read(bytes: &[u8]) -> io::Result<Vec<(PacketHead, Vec<u8>)>> {
         let mut reader = Reader::new(file(bytes))?;
         let (mut packets, mut packet) = (Vec::new(), Vec::new());
-        while let Some(time) = reader.next(&mut packet)? {
-            packets.push((time, packet.clone()));
+        while let Some(head) = reader.next(&mut packet)? {
+            packets.push((head, packet.clone()));
         }
         Ok(packets)
     }
 
-    /// A file of the old format with one packet of 3 bytes at 5.25 s.
+    /// A file of the old format with 3 of the 60 bytes of one packet, at 5.25 s.
     fn legacy(magic: u32, fraction: u32, link: u32, swap: bool) -> Vec<u8> {
         let mut bytes = Vec::new();
         let u32s = |bytes: &mut Vec<u8>, values: &[u32]| {
@@ -192,7 +223,8 @@ mod tests {
         for (magic, fraction) in [(0xa1b2_c3d4, 250_000), (0xa1b2_3c4d, 250_000_000)] {
             for swap in [false, true] {
                 let packets = read(&legacy(magic, fraction, 1, swap)).unwrap();
-                assert_eq!(packets, [(Duration::from_millis(5250), vec![1, 2, 3])], "{magic:x} {swap}");
+                let head = PacketHead { time: Duration::from_millis(5250), len: 60 };
+                assert_eq!(packets, [(head, vec![1, 2, 3])], "{magic:x} {swap}");
             }
         }
     }
@@ -208,7 +240,26 @@ mod tests {
                 .packet(&Packet { interface, time, data: &data, len: data.len(), direction: None, comment: None })
                 .unwrap();
         }
-        assert_eq!(read(&writer.into_inner()).unwrap(), (0..100).map(packet).collect::<Vec<_>>());
+        let written: Vec<_> = (0..100).map(packet).collect();
+        let found = read(&writer.into_inner()).unwrap();
+        assert!(found.iter().all(|(head, data)| head.len == data.len()));
+        assert_eq!(found.into_iter().map(|(head, data)| (head.time, data)).collect::<Vec<_>>(), written);
+    }
+
+    #[test]
+    fn a_simple_packet_has_the_time_of_the_one_before() {
+        let mut writer = Writer::new(Vec::new(), "test").unwrap();
+        let interface = writer.interface("a").unwrap();
+        let time = Duration::from_secs(9);
+        writer.packet(&Packet { interface, time, data: &[1; 4], len: 4, direction: None, comment: None }).unwrap();
+        let mut bytes = writer.into_inner();
+        // Type 3, its length, 60 bytes of which 5 were kept, and its length again (draft-ietf-opsawg-pcapng, 4.4).
+        for word in [3_u32, 24, 60, u32::from_le_bytes([7; 4]), u32::from_le_bytes([7, 0, 0, 0]), 24] {
+            bytes.extend(word.to_le_bytes());
+        }
+        let packets = read(&bytes).unwrap();
+        assert_eq!(packets[1].0, PacketHead { time, len: 60 });
+        assert_eq!(packets[1].1[..5], [7; 5]);
     }
 
     #[test]
@@ -218,7 +269,7 @@ mod tests {
             (b"", "ends too early"),
             (b"this is no capture file, but some text", "neither pcap nor pcapng"),
             (&cut[..cut.len() - 1], "ends too early"),
-            (&legacy(0xa1b2_c3d4, 0, 101, false), "not Ethernet frames"),
+            (&legacy(0xa1b2_c3d4, 0, 101, false), "its packets are RAW, not Ethernet frames"),
         ];
         for (bytes, what) in cases {
             let error = read(bytes).unwrap_err().to_string();
