@@ -82,9 +82,15 @@ pub fn fdb(entries: Vec<FdbInfo>) -> Table {
     let mut table = Table::new(&["DOMAIN", "VLAN", "MAC", "PORT", "AGE"]);
     for entry in entries {
         let age = if entry.fixed { "static".into() } else { format!("{} s", entry.age_s) };
-        table.row([entry.domain, entry.vlan.map(|v| v.to_string()).unwrap_or_default(), entry.mac, entry.port, age]);
+        table.row([entry.domain, vlan(entry.vlan, entry.service), entry.mac, entry.port, age]);
     }
     table
+}
+
+/// A VLAN of a forwarding database. A provider's is another one than a customer's of the same number.
+fn vlan(number: Option<u16>, service: bool) -> String {
+    let kind = if service { " (802.1ad)" } else { "" };
+    number.map(|number| format!("{number}{kind}")).unwrap_or_default()
 }
 
 pub fn flows(flows: Vec<FlowInfo>) -> Table {
@@ -122,4 +128,17 @@ fn workers(workers: Vec<WorkerInfo>) -> Table {
         table.row([core, batches, frames, idle, cycles, flows, free, total]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::vlan;
+
+    #[test]
+    fn a_providers_vlan_is_told_from_a_customers() {
+        assert_eq!(
+            [(Some(100), false), (Some(100), true), (None, false)].map(|(number, service)| vlan(number, service)),
+            ["100", "100 (802.1ad)", ""]
+        );
+    }
 }

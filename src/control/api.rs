@@ -189,13 +189,16 @@ pub struct FdbInfo {
     pub domain: String,
     /// The VLAN it was learned in; `None`: the domain has none.
     pub vlan: Option<u16>,
+    /// Whether the VLAN is a provider's (802.1ad): another one than a customer's of the same number.
+    #[serde(default)]
+    pub service: bool,
     /// The address.
     pub mac: String,
     /// The port it is behind.
     pub port: String,
     /// Seconds since its last frame.
     pub age_s: u64,
-    /// Whether it was configured and never ages.
+    /// Whether it never ages: a stage of an embedding program set it. The configuration has no such entries.
     #[serde(rename = "static")]
     pub fixed: bool,
 }
@@ -250,6 +253,9 @@ pub struct WorkerInfo {
     pub total_ticks: u64,
     /// Frames that missed its flow cache.
     pub misses: u64,
+    /// MAC addresses that moved to another port.
+    #[serde(default)]
+    pub moves: u64,
     /// Entries of its flow cache.
     pub flow_entries: u64,
     /// Free frames of the whole switch, the same at every worker.

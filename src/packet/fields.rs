@@ -93,7 +93,7 @@ impl Fields {
             "dst" => self.dst = Some(mac()?),
             "mac" => self.mac = Some(mac()?),
             "type" => self.ethertype = Some(ethertype(value)?),
-            "vlan" => self.vlan = Some(number()?),
+            "vlan" => self.vlan = Some(vlan(value)?),
             "ip_src" => self.ip_src = Some(ip()?),
             "ip_dst" => self.ip_dst = Some(ip()?),
             "host" => self.host = Some(ip()?),
@@ -188,7 +188,12 @@ impl Fields {
     pub fn pick(&self, frame: &[u8], len: usize) -> bool {
         let Ok(packet) = LaxSlicedPacket::from_ethernet(frame) else { return self.is_empty() };
         let [macs, ips, ports] = [self.picks_macs(frame), self.picks_ips(&packet), self.picks_ports(&packet)];
-        macs && ips && ports && is(self.vlan, vlan(&packet)) && is(self.len, Some(len)) && self.picks_type(&packet)
+        macs && ips && ports && self.picks_vlan(&packet) && is(self.len, Some(len)) && self.picks_type(&packet)
+    }
+
+    /// By any tag: tcpdump looks at the outer one, and people mean that or the customer's.
+    fn picks_vlan(&self, packet: &LaxSlicedPacket<'_>) -> bool {
+        self.vlan.is_none_or(|vlan| packet.vlan_ids().iter().any(|id| id.value() == vlan))
     }
 
     fn picks_macs(&self, frame: &[u8]) -> bool {
@@ -218,11 +223,6 @@ impl Fields {
 /// Whether what was asked for, if anything, is there.
 fn is<T: PartialEq>(wanted: Option<T>, found: Option<T>) -> bool {
     wanted.is_none() || wanted == found
-}
-
-/// The innermost VLAN tag.
-fn vlan(packet: &LaxSlicedPacket<'_>) -> Option<u16> {
-    packet.vlan_ids().last().map(|id| id.value())
 }
 
 /// The addresses of an IP packet, or those that an ARP packet speaks of.
@@ -263,6 +263,14 @@ fn ethertype(value: &str) -> Result<u16, FieldError> {
         value: value.into(),
         expected: "ip, ipv6, arp or a hexadecimal number, like 0x0800",
     })
+}
+
+/// The 12 bits of a tag (802.1Q, 9.6): 0 is a priority tag, and 4095, which no VLAN has, may come all the same.
+fn vlan(value: &str) -> Result<u16, FieldError> {
+    let expected = "a number from 0 to 4095";
+    let vlan = read("vlan", value, expected)?;
+    let wrong = || FieldError::Value { key: "vlan".into(), value: value.into(), expected };
+    if vlan > 4095 { Err(wrong()) } else { Ok(vlan) }
 }
 
 fn proto(value: &str) -> Result<u8, FieldError> {
@@ -310,11 +318,26 @@ mod tests {
     }
 
     #[test]
+    fn a_vlan_is_that_of_any_tag() {
+        let plain = fields("type=0x88b5").frame(SOURCE).unwrap();
+        let tags = [0x88, 0xa8, 0x20, 100, 0x81, 0, 0, 10];
+        let frame = [&plain[..12], &tags, &plain[12..]].concat();
+        let picks = ["vlan=100", "vlan=10", "vlan=8292", "vlan=11"]
+            .map(|text| Fields::parse([text]).is_ok_and(|fields| fields.pick(&frame, frame.len())));
+        assert_eq!(picks, [true, true, false, false]);
+        assert!(!fields("vlan=0").pick(&plain, plain.len()));
+    }
+
+    #[test]
     fn what_is_wrong_is_told() {
         let wrong = |text: &str| Fields::parse(text.split_whitespace()).unwrap_err().to_string();
         assert!(wrong("src").starts_with("\"src\" is no field: key=value"));
         assert!(wrong("dest=1").starts_with("no field \"dest\": there are src dst"));
         assert_eq!(wrong("sport=70000"), "sport=70000: a number from 0 to 65535");
+        for vlan in ["4096", "4097", "65536", "-1"] {
+            assert_eq!(wrong(&format!("vlan={vlan}")), format!("vlan={vlan}: a number from 0 to 4095"));
+        }
+        assert!(fields("vlan=4095").frame(SOURCE).is_ok());
         assert!(fields("ip_src=10.0.0.1 ip_dst=fd00::1").frame(SOURCE).is_err());
         assert!(fields("host=10.0.0.1").frame(SOURCE).is_err());
         assert!(fields("len=70000").frame(SOURCE).is_err());

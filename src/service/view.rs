@@ -38,7 +38,7 @@ impl Service {
     /// The switch has stopped.
     pub fn fdb(&self) -> Result<Vec<FdbInfo>, Refusal> {
         let mut entries = self.switch.fdb()?;
-        entries.sort_by(|a, b| (&a.domain, a.vlan, a.mac).cmp(&(&b.domain, b.vlan, b.mac)));
+        entries.sort_by(|a, b| (&a.domain, a.vlan, a.service, a.mac).cmp(&(&b.domain, b.vlan, b.service, b.mac)));
         Ok(entries.into_iter().map(fdb_entry).collect())
     }
 
@@ -135,6 +135,7 @@ fn fdb_entry(status: FdbStatus) -> FdbInfo {
     FdbInfo {
         domain: status.domain,
         vlan: status.vlan,
+        service: status.service,
         mac: status.mac.to_string(),
         port: status.port,
         age_s: status.age.as_secs(),
@@ -163,8 +164,43 @@ fn worker(status: WorkerStatus) -> WorkerInfo {
         busy_ticks: status.busy_ticks,
         total_ticks: status.total_ticks,
         misses: status.misses,
+        moves: status.moves,
         flow_entries: status.flow_entries,
         pool_free: status.pool_free,
         pool_total: status.pool_total,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, DomainConfig};
+    use crossdock_engine::ports::channel::Channel;
+    use crossdock_engine::switch::Membership;
+    use crossdock_engine::wire::vlan::{Tpid, Vid};
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn one_address_in_a_customers_and_in_a_providers_vlan() {
+        let mut config = Config { domain: vec![DomainConfig::new("lan".into())], ..Config::default() };
+        (config.engine.frames, config.engine.super_frames, config.engine.flows_max) = (512, 16, 64);
+        let service = Service::start(&config).unwrap();
+        let vid = Vid::new(100).unwrap();
+        let ways = [Tagging::Access { vid, admit_tagged: false }, Tagging::Tunnel { vid, tpid: Tpid::SERVICE }];
+        let open = |(name, vlan)| {
+            let (port, end) = Channel::pair(name, 16, 1500, service.switch().arena()).unwrap();
+            service.switch().add_port(Box::new(port), &Membership { vlan, ..Membership::of("lan") }).unwrap();
+            end
+        };
+        let mut ends: Vec<_> = ["customer", "provider"].into_iter().zip(ways).map(open).collect();
+        let frame = [&[0xff; 6][..], &[2, 0, 0, 0, 0, 1], &[0x88, 0xb5], &[0; 46]].concat();
+        ends.iter_mut().for_each(|end| end.send(&frame, Default::default()).unwrap());
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while service.fdb().unwrap().len() < 2 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let known: Vec<_> =
+            service.fdb().unwrap().into_iter().map(|entry| (entry.port, entry.vlan, entry.service)).collect();
+        assert_eq!(known, [("customer".into(), Some(100), false), ("provider".into(), Some(100), true)]);
     }
 }

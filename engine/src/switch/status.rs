@@ -65,13 +65,15 @@ pub struct FdbStatus {
     pub domain: String,
     /// The VLAN's number; `None` where the domain knows of none.
     pub vlan: Option<u16>,
+    /// Whether the VLAN is a provider's (802.1ad): another one than a customer's of the same number.
+    pub service: bool,
     /// The address.
     pub mac: Mac,
     /// The port's name.
     pub port: String,
     /// Since it was last seen. Frames of cached flows are noted about once a second.
     pub age: Duration,
-    /// Set by the configuration.
+    /// Set by a stage of the embedding program ([`Tables::set_fixed`](crate::tables::Tables::set_fixed)): it never ages.
     pub fixed: bool,
 }
 
@@ -200,6 +202,7 @@ impl Switch {
             let status = |(entry, age): (FdbEntry, u32)| FdbStatus {
                 domain: domain.name.clone(),
                 vlan: entry.vlan.vid().map(Vid::number),
+                service: entry.vlan.is_service(),
                 mac: entry.mac,
                 port: registry.port(entry.port).map_or_else(|| "-".into(), |p| p.name.clone()),
                 age: Duration::from_millis(age.into()),

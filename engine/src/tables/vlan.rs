@@ -44,6 +44,12 @@ impl Vlan {
         Vid::new(self.0 & !Vlan::SERVICE)
     }
 
+    /// Whether it is a provider's (802.1ad).
+    #[inline]
+    pub const fn is_service(self) -> bool {
+        self.0 & Vlan::SERVICE != 0
+    }
+
     /// 13 bits, for tables.
     #[inline]
     pub(crate) const fn bits(self) -> u16 {
