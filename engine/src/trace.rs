@@ -50,6 +50,21 @@ pub struct Trace {
     pub dropped: Option<DropReason>,
 }
 
+impl Trace {
+    /// Of a frame of this key, or of what is no frame, before anything was decided.
+    pub(crate) fn of(key: Result<FlowKey, DropReason>) -> Trace {
+        Trace {
+            key,
+            steps: Vec::new(),
+            program: Vec::new(),
+            caching: Caching::Nothing,
+            cached: None,
+            departures: Vec::new(),
+            dropped: key.err(),
+        }
+    }
+}
+
 /// One stage's decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {

@@ -62,9 +62,7 @@ impl Capture {
     pub fn missed(&self) -> u64 {
         self.sources.iter().map(|(_, source)| source.missed()).sum()
     }
-}
 
-impl Capture {
     /// Copies no more frames. Those copied until now can still be read.
     pub fn end(&mut self) {
         for (worker, source) in &self.sources {

@@ -19,12 +19,11 @@ use crate::tables::fdb::Fdb;
 use crate::tables::storm::StormCaps;
 use crate::tables::topology::{Domain, DomainId, PortView};
 use crate::tables::vlan::Tagging;
-use crate::worker::{Attachment, Command, ELSEWHERE, Event, Polling, WorkerConfig};
+use crate::worker::{Attachment, Command, ELSEWHERE, Event, Polling, SPIN, WorkerConfig};
 use crossbeam::channel::Receiver;
 use registry::{Registered, Registry};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use workers::Workers;
 
 /// How a switch is built.
@@ -47,7 +46,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             cores: Vec::new(),
-            polling: Polling::Adaptive(Duration::from_micros(50)),
+            polling: Polling::Adaptive(SPIN),
             frames: 8192,
             super_frames: 256,
             worker: WorkerConfig::default(),
@@ -117,7 +116,8 @@ impl Switch {
     /// Maps the memory and starts the workers.
     ///
     /// # Errors
-    /// When there is not enough memory, a core does not exist, or no thread can be started.
+    /// When there is not enough memory, this process may not use one of the cores (`InvalidInput`, with those that it may), or
+    /// no thread can be started.
     pub fn new(config: Config) -> io::Result<Switch> {
         let arena = Arena::new(config.frames, config.super_frames)?;
         let (workers, events) = Workers::start(&config, &arena)?;

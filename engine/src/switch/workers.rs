@@ -7,7 +7,8 @@ use crate::stats::{PortCounters, WorkerCounters};
 use crate::worker::{Command, Door, Event, Lines, Peers, Polling, Sleeper, Worker, WorkerConfig};
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use mio::Waker;
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::io::Errno;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::io;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
@@ -151,5 +152,36 @@ fn pin(core: usize) -> io::Result<()> {
     }
     let mut set = CpuSet::new();
     set.set(core);
-    sched_setaffinity(None, &set).map_err(|error| io::Error::new(error.kind(), format!("core {core}: {error}")))
+    sched_setaffinity(None, &set).map_err(|error| match error {
+        Errno::INVAL => {
+            io::Error::new(error.kind(), format!("core {core} is not one this process may use: {}", allowed()))
+        }
+        _ => io::Error::new(error.kind(), format!("core {core}: {error}")),
+    })
+}
+
+/// The cores that the calling thread may be pinned to, in words. The kernel cuts a wish for all of them down to those of its
+/// cpuset (`__sched_setaffinity`), and tells.
+fn allowed() -> String {
+    let mut all = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|core| all.set(core));
+    let cores = sched_setaffinity(None, &all).and_then(|()| sched_getaffinity(None)).unwrap_or_else(|_| CpuSet::new());
+    let numbers = (0..CpuSet::MAX_CPU).filter(|&core| cores.is_set(core));
+    numbers.map(|core| core.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_core_that_may_not_be_used_is_named_with_those_that_may() {
+        // Pinning is tried on a thread of its own: it stays what it was made.
+        let pinned = std::thread::spawn(|| (pin(CpuSet::MAX_CPU - 1), allowed())).join().unwrap();
+        let (error, allowed) = (pinned.0.unwrap_err(), pinned.1);
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(error.to_string(), format!("core 1023 is not one this process may use: {allowed}"));
+        let core = allowed.split(", ").next().and_then(|core| core.parse().ok()).unwrap();
+        assert!(std::thread::spawn(move || pin(core)).join().unwrap().is_ok(), "{allowed}");
+    }
 }

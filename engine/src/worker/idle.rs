@@ -20,6 +20,9 @@ const NAP: Duration = Duration::from_secs(1);
 /// The token of the mailbox.
 const MAIL: Token = Token(usize::MAX);
 
+/// How long a worker looks again unless it is told otherwise.
+pub const SPIN: Duration = Duration::from_micros(50);
+
 /// What a worker does when no frame waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Polling {

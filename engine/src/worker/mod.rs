@@ -24,7 +24,7 @@ mod peers;
 mod ports;
 mod rehearse;
 
-pub use idle::{Polling, Sleeper};
+pub use idle::{Polling, SPIN, Sleeper};
 pub use mailbox::{Command, Event, FdbPage, FlowPage, Lines};
 pub(crate) use peers::Door;
 pub use peers::Peers;

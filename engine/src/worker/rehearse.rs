@@ -19,7 +19,7 @@ impl Worker {
         let mut key = FlowKey::default();
         match look(&hypothesis.frame, hypothesis.port, self.depth, &hasher, &mut key) {
             Ok(hash) => self.trace_key(hypothesis, (&key, hash), now),
-            Err(reason) => Trace { key: Err(reason), dropped: Some(reason), ..nothing() },
+            Err(reason) => Trace::of(Err(reason)),
         }
     }
 
@@ -29,10 +29,9 @@ impl Worker {
         let cached = cached.map(|slot| core.table.show(slot));
         let (compiled, steps) = core.pipeline.trace((key, &hypothesis.frame), &mut core.tables, now);
         let trace = Trace {
-            key: Ok(*key),
             steps,
             cached: cached.map(|entry| Cached { program: entry.program, frames: entry.frames }),
-            ..nothing()
+            ..Trace::of(Ok(*key))
         };
         match compiled {
             Compiled::Reply => self.answer(trace, hypothesis.port),
@@ -70,18 +69,6 @@ impl Worker {
         }
         let Exit { departures, dropped, .. } = exit;
         Trace { program, departures, dropped, ..trace }
-    }
-}
-
-fn nothing() -> Trace {
-    Trace {
-        key: Err(DropReason::Runt),
-        steps: Vec::new(),
-        program: Vec::new(),
-        caching: Caching::Nothing,
-        cached: None,
-        departures: Vec::new(),
-        dropped: None,
     }
 }
 
