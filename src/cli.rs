@@ -235,7 +235,7 @@ pub struct PortKeys {
     /// IP MTU in bytes [default: 1500 for a TAP, else what there is]
     #[arg(long)]
     mtu: Option<i64>,
-    /// Queues of the interface [default: 1]
+    /// Queues of the interface [default: 1, and all of them for xdp]
     #[arg(long)]
     queues: Option<i64>,
     /// Keep it from reaching other isolated ports
@@ -293,10 +293,10 @@ pub struct DomainKeys {
     #[serde(flatten)]
     name: NameKey,
     /// How long a MAC address is remembered after its last frame, in seconds [default: 300]
-    #[arg(long)]
+    #[arg(long, alias = "ageing_s")]
     ageing_s: Option<i64>,
     /// Most MAC addresses that it remembers [default: 65536]
-    #[arg(long)]
+    #[arg(long, alias = "fdb_max")]
     fdb_max: Option<i64>,
     /// The bridge's own MAC address [default: none]
     #[arg(long)]
@@ -372,4 +372,26 @@ pub struct CaptureArgs {
     pub fields: Vec<String>,
     #[command(flatten)]
     pub target: Target,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn flags_may_be_written_as_the_keys_are() {
+        for group in ["port", "domain"] {
+            let command = Cli::command();
+            let add = command.find_subcommand(group).and_then(|group| group.find_subcommand("add")).unwrap();
+            let flags = add.get_arguments().filter(|flag| flag.get_long().is_some());
+            for key in flags.map(|flag| flag.get_id().as_str()).filter(|id| id.contains('_')) {
+                for flag in [format!("--{key}"), format!("--{}", key.replace('_', "-"))] {
+                    let words = ["xdock", group, "add", "x", flag.as_str(), "5"];
+                    assert!(Cli::try_parse_from(words).is_ok(), "{flag}");
+                }
+            }
+        }
+        assert!(Cli::try_parse_from(["xdock", "domain", "add", "x", "--ageing_s", "5", "--fdb_max", "50"]).is_ok());
+    }
 }

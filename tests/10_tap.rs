@@ -511,10 +511,12 @@ fn without_frame_memory_frames_are_dropped_by_name_and_the_port_recovers() {
 fn a_persistent_tap_outlives_its_port_and_is_found_again() {
     let (here, there) = (Netns::new(), Netns::new());
     here.run(|| {
-        let config = TapConfig { persist: true, ..addressed(&there, &["10.9.0.1/24"]) };
-        Rig::new(&config).assert_full();
+        let config = TapConfig { adopt: true, ..addressed(&there, &["10.9.0.1/24"]) };
+        let tap = Tap::create(&config).unwrap();
+        tap.handle().keep().unwrap();
+        drop(tap);
         assert!(there.links().contains("eth0"));
-        let error = Tap::create(&TapConfig { persist: false, ..config.clone() }).err().unwrap().to_string();
+        let error = Tap::create(&TapConfig { adopt: false, ..config.clone() }).err().unwrap().to_string();
         assert!(error.contains("exists already"), "{error}");
         let mut rig = Rig::new(&config);
         provoke_arp(&there);

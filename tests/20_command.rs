@@ -90,7 +90,7 @@ fn ports_and_domains_come_and_go_while_it_runs() {
     world.done("port rm h3");
     assert!(!links(&world, 2).contains("eth0"));
     assert_eq!(world.xdock("port rm h3").status.code(), Some(1));
-    world.done("domain add second --ageing-s 10");
+    world.done("domain add second --ageing_s 10");
     assert!(world.done("domain ls").contains("second  10 s"));
     world.done("domain rm second");
     assert!(world.pings(1, "10.0.0.2", 1), "the others lost nothing");
@@ -110,6 +110,32 @@ fn a_start_that_fails_is_one_sentence_and_leaves_nothing() {
     assert_eq!((output.status.code(), text(&output.stderr), text(&output.stdout)), (Some(1), expected, String::new()));
     assert!(!links(&world, 0).contains("eth0"), "the first port is undone");
     assert_eq!(std::fs::read_dir(world.lab.path("run")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_kept_interface_outlives_its_switch_but_not_a_start_that_fails() {
+    let mut world = two_hosts_and_a_spare("keep").engine("persist = true");
+    let spare = world.hosts.remove(2);
+    let wrong = format!("{}[[port]]\nname = \"h3\"\ndomain = \"lan\"\nnetns = \"{}\"\n", world.config(), spare.name());
+    drop(spare);
+    let fails = || {
+        std::fs::write(world.lab.path("wrong.toml"), &wrong).unwrap();
+        let mut command = world.switch.command(xdock_binary().unwrap());
+        let output = command.arg("run").arg("-c").arg(world.lab.path("wrong.toml")).output().unwrap();
+        assert!(text(&output.stderr).starts_with("xdock: port h3: no namespace"), "{}", text(&output.stderr));
+    };
+    fails();
+    assert!(!links(&world, 0).contains("eth0") && !links(&world, 1).contains("eth0"), "made and gone again");
+    let mut first = world.start();
+    first.signal(Signal::TERM).unwrap();
+    first.wait(Duration::from_secs(3)).unwrap();
+    assert!(links(&world, 0).contains("eth0"), "kept");
+    fails();
+    assert!(links(&world, 0).contains("eth0"), "what an earlier switch kept is not the failed one's to remove");
+    let _second = world.start();
+    assert!(world.pings(1, "10.0.0.2", 1));
+    world.done("port rm h2");
+    assert!(!links(&world, 1).contains("eth0"), "removed on purpose");
 }
 
 #[test]

@@ -159,6 +159,11 @@ fn a_captured_frame_can_be_traced() {
     let hex = pcapng(&file)[0].bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     assert_eq!(trace(&world, &format!("--port h1 --hex {hex}")), said);
     assert_eq!(world.xdock(&format!("trace --port h1 --frame 2 --pcap {}", file.display())).status.code(), Some(1));
+    let raw_ip = [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65535, 101, 0, 0, 4, 4, 0x45].map(u32::to_le_bytes).concat();
+    std::fs::write(&file, raw_ip).unwrap();
+    let refused = world.xdock(&format!("trace --port h1 --pcap {}", file.display()));
+    let expected = format!("xdock: {}: its packets are RAW, not Ethernet frames\n", file.display());
+    assert_eq!((refused.status.code(), String::from_utf8(refused.stderr).unwrap()), (Some(1), expected));
 }
 
 #[test]
@@ -218,6 +223,22 @@ fn a_capture_as_text_ends_by_count_and_picks_by_fields() {
     assert_eq!(port.stdout().lines().count(), 2);
     let wrong = world.xdock("capture colour=red");
     assert!(String::from_utf8_lossy(&wrong.stderr).starts_with("xdock: capture: no field \"colour\""));
+}
+
+#[test]
+fn a_file_is_opened_by_a_capture_that_begins_and_named_where_it_fails() {
+    let world = World::silent("file", 1);
+    let _xdock = world.start();
+    let file = world.lab.path("old.pcapng");
+    std::fs::write(&file, "old").unwrap();
+    let said = |arguments: &str| String::from_utf8(world.xdock(arguments).stderr).unwrap();
+    let refused = said(&format!("capture --port h9 -w {}", file.display()));
+    assert!(refused.starts_with("xdock: capture: no port h9\n"), "{refused}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "old");
+    let full = said("capture -w /dev/full");
+    assert!(full.contains("xdock: /dev/full: No space left on device"), "{full}");
+    let nowhere = said("capture -w /proc/nowhere/file");
+    assert!(nowhere.starts_with("xdock: /proc/nowhere/file: No such file"), "{nowhere}");
 }
 
 #[test]

@@ -19,22 +19,31 @@ pub fn run(args: &CaptureArgs) -> Result<(), Failure> {
         fields: args.fields.clone(),
         format: if args.write.is_some() { Format::Pcapng } else { Format::Text },
     };
-    let mut out = output(args.write.as_deref())?;
-    // On standard error: standard output belongs to the frames.
-    let begun = || eprintln!("xdock: capturing {}; Ctrl-C ends it", describe(&request));
-    let tally = watch(&args.target.control, &request, &mut *out, begun);
-    let tally = tally.map_err(|error| Failure::from(("capture", error)))??;
+    let file = args.write.as_deref().filter(|path| *path != Path::new("-"));
+    // Not before the switch has agreed: what is in the file would be lost for nothing.
+    let open = || {
+        let out = output(file)?;
+        // On standard error: standard output belongs to the frames.
+        eprintln!("xdock: capturing {}; Ctrl-C ends it", describe(&request));
+        Ok(out)
+    };
+    let tally = watch(&args.target.control, &request, open).map_err(|error| Failure::from(("capture", error)))?;
+    let tally = tally.map_err(|error| unwritten(file, error))?;
     eprintln!("xdock: {} frames captured, {} missed", tally.captured, tally.missed);
     Ok(())
 }
 
-fn output(file: Option<&Path>) -> Result<Box<dyn Write>, Failure> {
-    match file.filter(|path| *path != Path::new("-")) {
+fn output(file: Option<&Path>) -> io::Result<Box<dyn Write>> {
+    match file {
         None => Ok(Box::new(io::stdout())),
-        Some(path) => match File::create(path) {
-            Ok(file) => Ok(Box::new(file)),
-            Err(error) => Err(Failure::new(&path.display().to_string(), error, None)),
-        },
+        Some(path) => Ok(Box::new(File::create(path)?)),
+    }
+}
+
+fn unwritten(file: Option<&Path>, error: io::Error) -> Failure {
+    match file {
+        None => error.into(),
+        Some(path) => Failure::new(&path.display().to_string(), error, None),
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use crossdock::config::{Config, load};
 use crossdock::control::server::{serve, serve_metrics};
 use crossdock::control::socket::ControlSocket;
 use crossdock::service::Service;
-use crossdock::service::observe::{Happening, Observer};
+use crossdock::service::observe::{Happening, observe};
 use sd_notify::NotifyState;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -20,23 +19,22 @@ use super::log;
 use crate::cli::RunArgs;
 use crate::failure::Failure;
 
-/// Read when no file is named.
+/// Read when no file is named, if it is there.
 const DEFAULT_CONFIG: &str = "/etc/crossdock/xdock.toml";
 /// How long a request that is being carried out may hold up the end.
 const LAST_CALL: Duration = Duration::from_millis(500);
-/// How often the ports are looked at for the log. Workers look at links as often.
-const LOOK: Duration = Duration::from_secs(1);
 
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
     log::start(args.log_format, &args.log_level);
-    let file = file(args);
-    let config = file.as_deref().map_or_else(|| Ok(Config::default()), load)?;
+    let (file, named) = (args.config.clone().unwrap_or_else(|| DEFAULT_CONFIG.into()), args.config.is_some());
+    let config = if named || file.exists() { load(&file)? } else { Config::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build();
     let runtime = runtime.map_err(cannot_run)?;
     // From here on a signal ends the switch in order, however far it has come.
     let signals = runtime.block_on(async { Signals::catch() }).map_err(cannot_run)?;
     let socket = ControlSocket::bind(&config.engine.control)?;
     let metrics = config.engine.metrics.map(listen).transpose()?;
+    // The usual file may come to be while the switch runs; a reload looks for it.
     let service = Arc::new(Service::start(&config)?.made_from(file));
     service.watch(log_gone).map_err(cannot_run)?;
     tell_start(&config);
@@ -44,12 +42,6 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     runtime.shutdown_timeout(LAST_CALL);
     ended.map(|signal| info!(signal, "switch stopped")).map_err(cannot_run)
-}
-
-/// The file to read: the one that is named, or else the usual one where there is one.
-fn file(args: &RunArgs) -> Option<PathBuf> {
-    let usual = || Some(PathBuf::from(DEFAULT_CONFIG)).filter(|file| file.exists());
-    args.config.clone().or_else(usual)
 }
 
 fn tell_start(config: &Config) {
@@ -105,7 +97,7 @@ async fn until(
     Ok(tokio::select! {
         () = control => "",
         () = metrics => "",
-        () = observe(Arc::clone(&service)) => "",
+        () = observe(Arc::clone(&service), log_happening) => "",
         () = reload_on(&mut signals.hangup, Arc::clone(&service)) => "",
         _ = signals.terminate.recv() => "SIGTERM",
         _ = signals.interrupt.recv() => "SIGINT",
@@ -120,20 +112,12 @@ async fn reload_on(hangup: &mut Signal, service: Arc<Service>) {
     }
 }
 
-/// Looks at the ports once in a while and logs what happened to them.
-async fn observe(service: Arc<Service>) {
-    let mut observer = Observer::default();
-    let mut pause = tokio::time::interval(LOOK);
-    loop {
-        pause.tick().await;
-        for (port, happening) in observer.look(&service.switch().ports()) {
-            match happening {
-                Happening::PortUp => info!(port, "port up"),
-                Happening::PortDown => warn!(port, "port down"),
-                Happening::MacFlapping(dropped) => {
-                    warn!(port, dropped, "MAC addresses jump between ports, pinned: a loop, or an address used twice");
-                }
-            }
+fn log_happening(port: &str, happening: Happening) {
+    match happening {
+        Happening::PortUp => info!(port, "port up"),
+        Happening::PortDown => warn!(port, "port down"),
+        Happening::MacFlapping(dropped) => {
+            warn!(port, dropped, "MAC addresses jump between ports, pinned: a loop, or an address used twice");
         }
     }
 }

@@ -97,7 +97,8 @@ async fn handle(
     let (head, body) = request.into_parts();
     let answer = match read(body).await {
         Ok(body) if stream::is_wanted(&head.method, head.uri.path()) => {
-            match stream::begin(&service, &body, Handle::current()) {
+            let runtime = Handle::current();
+            match aside(move || stream::begin(&service, &body, runtime)).await.flatten() {
                 Ok(stream) => {
                     streams.store(true, Relaxed);
                     return Ok(stream.map(Either::Right));
@@ -107,13 +108,17 @@ async fn handle(
         }
         Ok(body) => {
             let work = move || answerer(&service, &head.method, head.uri.path(), &body);
-            let broken =
-                |_| Answer::error(StatusCode::INTERNAL_SERVER_ERROR, "the request could not be finished", None);
-            tokio::task::spawn_blocking(work).await.unwrap_or_else(broken)
+            aside(work).await.unwrap_or_else(|broken| broken)
         }
         Err(refusal) => refusal,
     };
     Ok(response(&answer).map(Either::Left))
+}
+
+/// Does what may wait for the switch (an interface that is being made holds its registry) where nobody else waits for it.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Answer> {
+    let broken = |_| Answer::error(StatusCode::INTERNAL_SERVER_ERROR, "the request could not be finished", None);
+    tokio::task::spawn_blocking(work).await.map_err(broken)
 }
 
 /// The whole body, if it is small and comes in time.
@@ -147,4 +152,46 @@ fn response(answer: &Answer) -> Response<Full<Bytes>> {
         response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::occupied::occupied;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    async fn ask(mut client: UnixStream, request: &str) -> String {
+        client
+            .write_all(format!("{request} HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{{}}").as_bytes())
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[test]
+    fn a_capture_that_waits_for_the_switch_holds_up_nobody() {
+        let directory = std::env::temp_dir().join(format!("xd-server-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("sock");
+        let (service, occupied) = occupied();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let answer = runtime.block_on(async {
+            let server = serve(UnixListener::bind(&path).unwrap(), service);
+            let clients = async {
+                tokio::spawn(ask(UnixStream::connect(&path).await.unwrap(), "POST /v1/capture"));
+                sleep(Duration::from_millis(100)).await;
+                let client = UnixStream::connect(&path).await.unwrap();
+                timeout(Duration::from_secs(5), ask(client, "GET /v1/version")).await
+            };
+            tokio::select! {
+                () = server => None,
+                answer = clients => answer.ok(),
+            }
+        });
+        drop(occupied);
+        std::fs::remove_dir_all(directory).unwrap();
+        assert!(answer.unwrap().starts_with("HTTP/1.1 200 "));
+    }
 }

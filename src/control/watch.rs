@@ -14,29 +14,32 @@ use super::api::capture::{CAPTURED, CaptureRequest, MISSED, NUMBER};
 use super::client::{ClientError, connect, understand};
 use crate::service::Tally;
 
-/// Writes a capture of the switch that listens on `socket` to `out`; calls `begun` as soon as every frame from then on is
-/// in it. SIGINT and SIGTERM end it, and what was seen until then still comes.
+/// Writes a capture of the switch that listens on `socket` to what `open` gives, which is called as soon as every frame
+/// from then on is in it, and not at all if the switch refuses. SIGINT and SIGTERM end the capture, and what was seen until
+/// then still comes.
 ///
 /// # Errors
-/// The switch cannot be reached, breaks off or refuses; or, inside, `out` cannot be written to.
+/// The switch cannot be reached, breaks off or refuses; or, inside, the output cannot be opened or written to.
 pub fn watch(
     socket: &Path,
     request: &CaptureRequest,
-    out: &mut dyn Write,
-    begun: impl FnOnce(),
+    open: impl FnOnce() -> io::Result<Box<dyn Write>>,
 ) -> Result<io::Result<Tally>, ClientError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_answer)?;
     runtime.block_on(async {
         let mut ends = Ends::catch().map_err(no_answer)?;
         let response = begin(socket, request).await?;
         let number = response.headers().get(NUMBER).and_then(|number| number.to_str().ok()).map(str::to_owned);
-        begun();
+        let mut out = match open() {
+            Ok(out) => out,
+            Err(error) => return Ok(Err(error)),
+        };
         let mut body = response.into_body();
         let copied = tokio::select! {
-            copied = copy(&mut body, out) => copied,
+            copied = copy(&mut body, &mut *out) => copied,
             () = ends.wait() => {
                 end(socket, &number.unwrap_or_default()).await?;
-                copy(&mut body, out).await
+                copy(&mut body, &mut *out).await
             }
         };
         copied.map_or_else(|error| error.unwritten().map(Err), |tally| Ok(Ok(tally)))

@@ -4,6 +4,8 @@
 
 mod capture;
 pub mod observe;
+#[cfg(test)]
+pub(crate) mod occupied;
 mod ports;
 mod refusal;
 mod reload;
@@ -56,7 +58,7 @@ impl Service {
     /// Starts a switch with all its domains and ports.
     ///
     /// # Errors
-    /// The first thing that cannot be had. Nothing is left behind then.
+    /// The first thing that cannot be had. Nothing is left behind then but what an earlier switch had left (`persist`).
     pub fn start(config: &Config) -> Result<Self, Refusal> {
         let switch = Switch::new(engine_config(&config.engine)).map_err(cannot_start)?;
         let service = Self {
@@ -70,14 +72,15 @@ impl Service {
             captures: Captures::default(),
         };
         config.domain.iter().try_for_each(|domain| service.make_domain(domain))?;
-        config.port.iter().try_for_each(|port| service.make_port(port))?;
+        config.port.iter().try_for_each(|port| service.open_port(port))?;
+        config.port.iter().try_for_each(|port| service.keep(port))?;
         Ok(service)
     }
 
-    /// The file that a reload reads.
+    /// With the file that a reload reads. It need not be there yet.
     #[must_use]
-    pub fn made_from(self, file: Option<PathBuf>) -> Self {
-        Self { source: file, ..self }
+    pub fn made_from(self, file: PathBuf) -> Self {
+        Self { source: Some(file), ..self }
     }
 
     /// The switch itself.
@@ -139,6 +142,22 @@ impl Service {
     }
 
     fn make_port(&self, port: &PortConfig) -> Result<(), Refusal> {
+        self.open_port(port)?;
+        self.keep(port)
+    }
+
+    /// Lets what was made for an open port outlive the switch, if it is to. It comes last, so that a failure before leaves
+    /// nothing behind.
+    fn keep(&self, port: &PortConfig) -> Result<(), Refusal> {
+        let entries = self.entries();
+        let entry = entries.get(&port.name).filter(|_| self.engine.persist);
+        entry.map_or(Ok(()), |entry| entry.handle.keep()).map_err(|error| {
+            let what = format!("port {}: its interface cannot outlive the switch: {error}", port.name);
+            Refusal::new(Kind::Failed, what, "leave persist out under [engine]")
+        })
+    }
+
+    fn open_port(&self, port: &PortConfig) -> Result<(), Refusal> {
         let mut ports = self.entries();
         self.check_new(&ports, port)?;
         let made = ports::make(port, self.engine.persist)?;
@@ -246,7 +265,12 @@ fn membership(port: &PortConfig) -> Membership {
 }
 
 fn cannot_start(error: io::Error) -> Refusal {
-    let hint = "frames, super_frames and flows_max under [engine] say how much memory it takes";
+    let hint = match error.kind() {
+        io::ErrorKind::InvalidInput => {
+            "cores under [engine]; a container, a service manager or taskset may keep others away"
+        }
+        _ => "frames, super_frames and flows_max under [engine] say how much memory it takes",
+    };
     Refusal::new(Kind::Failed, format!("cannot start the switch: {error}"), hint)
 }
 
@@ -257,4 +281,22 @@ fn no_domain(port: &PortConfig, domains: &[String]) -> Refusal {
         names => format!("the domains are {}", names.join(", ")),
     };
     Refusal::new(Kind::Unknown, what, hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_core_that_may_not_be_used_is_named() {
+        let mut config = Config::default();
+        (config.engine.frames, config.engine.super_frames, config.engine.flows_max) = (512, 16, 64);
+        config.engine.cores = vec![1023];
+        let refusal = Service::start(&config).err().unwrap();
+        assert!(
+            refusal.what.starts_with("cannot start the switch: core 1023 is not one this process may use: "),
+            "{refusal}"
+        );
+        assert!(refusal.hint.unwrap().starts_with("cores under [engine]"));
+    }
 }

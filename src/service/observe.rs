@@ -2,9 +2,18 @@
 //! on a frame's way has to tell anybody.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use crossdock_engine::drop::DropReason;
 use crossdock_engine::switch::PortStatus;
+use tokio::task::spawn_blocking;
+use tokio::time::MissedTickBehavior;
+
+use super::Service;
+
+/// How often the ports are looked at. Workers look at links as often.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Something that happened between two looks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +25,21 @@ pub enum Happening {
     /// MAC addresses jump between this port and others faster than hosts move, and were pinned: so many frames from
     /// the wrong side were dropped since the last look.
     MacFlapping(u64),
+}
+
+/// Looks at the ports of a switch once a second, and calls `tell` with what happened to which.
+pub async fn observe(service: Arc<Service>, tell: impl Fn(&str, Happening)) {
+    let mut observer = Observer::default();
+    let mut pause = tokio::time::interval(LOOK);
+    pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        pause.tick().await;
+        let service = Arc::clone(&service);
+        // Aside: while an interface is being made, this waits.
+        let ports = spawn_blocking(move || service.switch().ports()).await;
+        let news = ports.map(|ports| observer.look(&ports)).unwrap_or_default();
+        news.into_iter().for_each(|(port, happening)| tell(&port, happening));
+    }
 }
 
 /// The last look.
@@ -82,6 +106,20 @@ mod tests {
             caps: Caps::default(),
             counters,
         }
+    }
+
+    #[test]
+    fn a_look_that_waits_for_the_switch_holds_up_nobody() {
+        let (service, occupied) = super::super::occupied::occupied();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let begin = std::time::Instant::now();
+        runtime.block_on(async {
+            tokio::spawn(observe(service, |_, _| ()));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        });
+        let waited = begin.elapsed();
+        drop(occupied);
+        assert!(waited < Duration::from_secs(5), "{waited:?}");
     }
 
     #[test]

@@ -27,17 +27,25 @@ pub(super) trait Handle: Send {
     /// Where its interface is now; `None` when it is gone, or never was.
     fn whereabouts(&self) -> Option<Whereabouts>;
 
+    /// What was made for the port is to outlive the switch.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    fn keep(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// The port is removed on purpose: what was made for it is to go with it, even where it would outlive the switch.
     fn release(&self) {}
 }
 
-/// Makes what the configuration asks for. `persist`: an interface made for it outlives the switch.
+/// Makes what the configuration asks for. `adopt`: takes over the interface that an earlier switch kept.
 ///
 /// # Errors
-/// It cannot be had. Nothing is left behind then.
-pub(super) fn make(port: &PortConfig, persist: bool) -> Result<Made, Refusal> {
+/// It cannot be had. Nothing is left behind then but what there was.
+pub(super) fn make(port: &PortConfig, adopt: bool) -> Result<Made, Refusal> {
     let made = match port.kind {
-        PortKind::Tap => tap::make(port, persist),
+        PortKind::Tap => tap::make(port, adopt),
         PortKind::Packet => packet::make(port),
         PortKind::Pcap => pcap::make(port),
         #[cfg(feature = "xdp")]

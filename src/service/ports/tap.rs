@@ -1,5 +1,6 @@
 //! TAP ports: from the configuration's words to the engine's, and its complaints back.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crossdock_engine::ports::Whereabouts;
@@ -9,12 +10,9 @@ use crossdock_engine::wire::Cidr;
 use super::{Handle, Kind, Made, Refusal, no_netns};
 use crate::config::{self, Destination, PortConfig};
 
-/// IP MTU of a TAP unless the configuration says otherwise, in bytes.
-const MTU: u16 = 1500;
-
-/// Creates the TAP.
-pub(super) fn make(port: &PortConfig, persist: bool) -> Result<Made, Refusal> {
-    let tap = Tap::create(&config(port, persist)).map_err(|error| refusal(port, &error))?;
+/// Creates the TAP, or takes over the one that is there.
+pub(super) fn make(port: &PortConfig, adopt: bool) -> Result<Made, Refusal> {
+    let tap = Tap::create(&config(port, adopt)).map_err(|error| refusal(port, &error))?;
     let handle = Box::new(tap.handle());
     Ok(Made { port: Box::new(tap), handle })
 }
@@ -24,6 +22,10 @@ impl Handle for TapHandle {
         self.whereabouts()
     }
 
+    fn keep(&self) -> io::Result<()> {
+        self.keep()
+    }
+
     fn release(&self) {
         // Refused only for an interface that is gone, and then there is nothing to remove.
         let _ = self.release();
@@ -31,16 +33,17 @@ impl Handle for TapHandle {
 }
 
 /// What the engine is to create.
-fn config(port: &PortConfig, persist: bool) -> TapConfig {
+fn config(port: &PortConfig, adopt: bool) -> TapConfig {
+    let default = TapConfig::new(&port.name, &port.ifname);
     TapConfig {
         netns: port.netns.clone(),
         mac: port.mac,
-        mtu: port.mtu.unwrap_or(MTU),
+        mtu: port.mtu.unwrap_or(default.mtu),
         addresses: port.address.iter().map(|prefix| prefix.0).collect(),
         routes: port.routes.iter().filter_map(route).collect(),
         queues: port.queues.unwrap_or(1).into(),
-        persist,
-        ..TapConfig::new(&port.name, &port.ifname)
+        adopt,
+        ..default
     }
 }
 

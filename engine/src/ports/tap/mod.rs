@@ -36,6 +36,8 @@ use sys::Offloads;
 
 /// The name until the interface is where it belongs; the kernel fills in a number that is free.
 const TEMPORARY: &str = "xd%d";
+/// Largest IP packet of a TAP that does not say, in bytes.
+pub const MTU: u16 = 1500;
 
 /// What a TAP is to be.
 #[derive(Clone, Debug)]
@@ -56,25 +58,26 @@ pub struct TapConfig {
     pub routes: Vec<Route>,
     /// How many queues, at least 1. A plain TAP has one.
     pub queues: usize,
-    /// Whether the interface outlives the port, and a later port finds it again by its name. Such a port does hold the namespace.
-    pub persist: bool,
+    /// Whether to take over the interface of that name that an earlier port left, see [`TapHandle::keep`], if there is one. A port
+    /// that took one over does hold its namespace.
+    pub adopt: bool,
     /// Whether to carry checksums and super-frames; false for the plain TAP.
     pub offload: bool,
 }
 
 impl TapConfig {
-    /// One queue with offloads and MTU 1500 in our namespace, without addresses.
+    /// One queue with offloads and an MTU of [`MTU`] in our namespace, without addresses.
     pub fn new(name: impl Into<String>, ifname: impl Into<String>) -> TapConfig {
         TapConfig {
             name: name.into(),
             ifname: ifname.into(),
             netns: None,
             mac: None,
-            mtu: 1500,
+            mtu: MTU,
             addresses: Vec::new(),
             routes: Vec::new(),
             queues: 1,
-            persist: false,
+            adopt: false,
             offload: true,
         }
     }
@@ -192,7 +195,7 @@ impl Tap {
     /// Creates the interface as described, sets it up and opens its queues.
     ///
     /// # Errors
-    /// [`TapError`], each a sentence that names the thing. Nothing is left behind.
+    /// [`TapError`], each a sentence that names the thing. Nothing is left behind but what there was.
     pub fn create(config: &TapConfig) -> Result<Tap, TapError> {
         check(config)?;
         let netns = config.netns.as_deref().map(Netns::open).transpose()?;
@@ -202,7 +205,6 @@ impl Tap {
             None => place.create()?,
         };
         tap.caps.mac = sys::mac(tap.file()).ok();
-        sys::set_persist(tap.file(), config.persist).map_err(|e| place.refused("setting persistence of", e))?;
         Ok(tap)
     }
 
@@ -265,7 +267,15 @@ impl TapHandle {
         Some(Whereabouts { ifname, netns: netns.and_then(|netns| netns::name_of(netns.as_fd())) })
     }
 
-    /// Makes a persistent interface go with its port after all.
+    /// Makes the interface outlive its port (`TUNSETPERSIST`): a later one finds it by its name, see [`TapConfig::adopt`].
+    ///
+    /// # Errors
+    /// What the kernel says. An interface that is gone already is no error.
+    pub fn keep(&self) -> io::Result<()> {
+        self.0.upgrade().map_or(Ok(()), |tap| sys::set_persist(tap.as_fd().as_fd(), true))
+    }
+
+    /// Makes an interface that was kept go with its port after all.
     ///
     /// # Errors
     /// What the kernel says. An interface that is gone already is no error.

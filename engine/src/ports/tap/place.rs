@@ -17,10 +17,10 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Takes over the persistent TAP that an earlier process left, if there is one.
+    /// Takes over the TAP that an earlier process left, if that is wanted and there is one.
     pub fn adopt(&self) -> Result<Option<Tap>, TapError> {
         let name = &self.config.ifname;
-        if !self.config.persist || !self.inside(|| Ok(link::index(name).is_ok()))? {
+        if !self.config.adopt || !self.inside(|| Ok(link::index(name).is_ok()))? {
             return Ok(None);
         }
         let adopt = || {
