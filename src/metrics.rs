@@ -86,8 +86,11 @@ impl Snapshot {
             "Bytes sent to the port, without FCS",
             all(|port| port.counters.tx_bytes.get()),
         )?;
-        let copies = "Copies made of frames from the port, to flood them";
-        sheet.counters("port_generated_frames", copies, all(|port| port.counters.generated.get()))
+        let made =
+            "Copies of frames from the port, to flood them, and segments cut for the port less one of each frame";
+        sheet.counters("port_generated_frames", made, all(|port| port.counters.generated.get()))?;
+        let joined = "Frames to the port that were joined to others, into super-frames";
+        sheet.counters("port_coalesced_frames", joined, all(|port| port.counters.coalesced.get()))
     }
 
     /// Every reason for every port, also those that never occurred: a rate needs the zero before the first one.
@@ -116,6 +119,8 @@ impl Snapshot {
         sheet.counters("worker_frames", "Frames received by the worker", all(|worker| worker.frames))?;
         sheet.counters("worker_batches", "Rounds that found frames", all(|worker| worker.batches))?;
         sheet.counters("worker_misses", "Frames that missed the flow cache", all(|worker| worker.misses))?;
+        let moves = "MAC addresses that the worker saw move to another port";
+        sheet.counters("worker_moves", moves, all(|worker| worker.moves))?;
         let busy = "Time-stamp counter ticks of rounds that found frames; over worker_ticks, the load";
         sheet.counters("worker_busy_ticks", busy, all(|worker| worker.busy_ticks))?;
         sheet.counters("worker_ticks", "Time-stamp counter ticks since it began", all(|worker| worker.total_ticks))?;

@@ -6,10 +6,12 @@
 mod lab;
 mod world;
 
-use lab::run;
+use lab::{run, xdock_binary};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
 use world::World;
 use world::paced::Paced;
 use world::transfer::transfer;
@@ -227,4 +229,43 @@ fn a_port_that_is_gone_is_made_anew() {
     assert_eq!(done["changed"], json!([{"kind": "port", "name": "h3", "recreated": true}]), "{done}");
     assert!(world.pings(1, "10.0.0.3", 1));
     assert_eq!(names(&reload(&world, &config), "unchanged").len(), 4);
+}
+
+#[test]
+fn what_means_the_same_changes_nothing() {
+    let world = World::new("same", 2);
+    let (base, name) = (world.config(), world.host(1).name().to_owned());
+    let _xdock = world.start();
+    let before = index(&world, 1);
+    let long = with(&base, "h1", "mtu = 1500\nqueues = 1\nfault = {}")
+        .replace(&format!("netns = \"{name}\""), &format!("netns = \"/run/netns/{name}\""))
+        .replace("[\"10.0.0.1/24\", \"fd00::1/64\"]", "[\"fd00::1/64\", \"10.0.0.1/24\"]");
+    assert!(long.contains("/run/netns/") && long.contains("[\"fd00::1/64\""), "{long}");
+    let done = reload(&world, &long);
+    assert_eq!(names(&done, "unchanged"), ["domain lan", "port h1", "port h2"], "{done}");
+    assert_eq!(index(&world, 1), before, "the same interface");
+    assert!(world.pings(1, "10.0.0.2", 1));
+}
+
+#[test]
+fn a_usual_file_that_comes_later_is_found() {
+    let world = World::new("later", 0);
+    // A machine's own /etc and /run are not for a test to write to.
+    let script = "mount -t tmpfs none /etc && mount -t tmpfs none /run && exec \"$0\" run";
+    let mut command = world.switch.command("unshare");
+    command.args(["--mount", "sh", "-c", script]).arg(xdock_binary().unwrap());
+    let mut switch = world.lab.spawn("xdock", &mut command).unwrap();
+    switch.wait_for_line("ready", world::PATIENCE).unwrap();
+    let root = PathBuf::from(format!("/proc/{}/root", switch.pid()));
+    let xdock = |command: &str| {
+        let control = root.join("run/crossdock/control.sock");
+        Command::new(xdock_binary().unwrap()).args(command.split(' ')).arg("--control").arg(control).output().unwrap()
+    };
+    let refused = xdock("reload");
+    let stderr = String::from_utf8(refused.stderr).unwrap();
+    assert!(stderr.starts_with("xdock: reload: /etc/crossdock/xdock.toml: No such file"), "{stderr}");
+    fs::create_dir(root.join("etc/crossdock")).unwrap();
+    fs::write(root.join("etc/crossdock/xdock.toml"), "[[domain]]\nname = \"late\"\n").unwrap();
+    assert!(xdock("reload").status.success());
+    assert!(String::from_utf8(xdock("show domains").stdout).unwrap().contains("late"));
 }

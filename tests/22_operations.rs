@@ -90,6 +90,18 @@ fn prometheus_reads_what_the_counters_say() {
     assert_eq!(now["xdock_drops_total{port=\"h1\",reason=\"tx_full\"}"], 0.0, "the zero before the first");
     assert_eq!(now["xdock_fdb_entries{domain=\"lan\"}"], 2.0);
     assert!(now["xdock_worker_frames_total{worker=\"0\"}"] >= 20.0);
+    assert!(now.contains_key("xdock_worker_moves_total{worker=\"0\"}"));
+    world::until("frames are conserved, by the metrics alone", || {
+        let now = parse(&get(&world.switch, "127.0.0.1:9469", "/metrics").2);
+        let sum = |family: &str| {
+            let of = |(sample, _): &(&String, &f64)| sample.split('{').next() == Some(family);
+            now.iter().filter(of).map(|(_, value)| value).sum::<f64>()
+        };
+        let [rx, made, tx, joined] = ["rx_frames", "generated_frames", "tx_frames", "coalesced_frames"]
+            .map(|counter| format!("xdock_port_{counter}_total"))
+            .map(|family| if now.keys().any(|key| key.starts_with(&family)) { sum(&family) } else { f64::NAN });
+        rx + made == tx + joined + sum("xdock_drops_total")
+    });
     let load = now["xdock_worker_busy_ticks_total{worker=\"0\"}"] / now["xdock_worker_ticks_total{worker=\"0\"}"];
     assert!((0.0..1.0).contains(&load) && load > 0.0, "{load}");
     assert!(now["xdock_pool_free_frames{worker=\"0\"}"] <= now["xdock_pool_frames{worker=\"0\"}"]);

@@ -270,6 +270,23 @@ mod tests {
         }
 
         #[test]
+        fn to_the_same_written_otherwise_there_is_nothing_to_do(config in configs(), long in any::<[bool; 4]>()) {
+            let written = |port: &PortConfig| {
+                let mut json = serde_json::json!(port);
+                let said = [
+                    ("mtu", 1500.into()),
+                    ("queues", 1.into()),
+                    ("fault", serde_json::json!({"drop": 0})),
+                    ("netns", format!("/run/netns/{}", port.netns.as_deref().unwrap()).into()),
+                ];
+                said.into_iter().zip(long).filter(|(_, long)| *long).for_each(|((key, value), _)| json[key] = value);
+                PortConfig::from_json(&json).unwrap()
+            };
+            let same = Config { port: config.port.iter().map(written).collect(), ..config.clone() };
+            prop_assert_eq!(Difference::between(&config, &BTreeSet::new(), &same).steps, []);
+        }
+
+        #[test]
         fn to_itself_there_is_nothing_to_do(config in configs()) {
             let difference = Difference::between(&config, &BTreeSet::new(), &config);
             prop_assert_eq!(difference.steps, []);

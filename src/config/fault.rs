@@ -62,6 +62,12 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl Fault {
+    /// Whether it befalls any frame at all.
+    pub(super) fn befalls(&self) -> bool {
+        let Self { seed, direction, .. } = *self;
+        *self != Self { seed, direction, ..Self::default() }
+    }
+
     /// Reads the keys of `fault`.
     pub(super) fn read(mut fields: Fields<'_>, report: &mut Report) -> Self {
         let fault = Self {

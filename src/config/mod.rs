@@ -11,6 +11,7 @@ mod fields;
 mod file;
 mod kind;
 mod node;
+mod normal;
 mod schema;
 mod value;
 mod vlan;
@@ -22,7 +23,10 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use crossdock_engine::switch;
+use crossdock_engine::tables::topology::Domain;
 use crossdock_engine::wire::Mac;
+use crossdock_engine::worker::SPIN;
 use serde::Serialize;
 use toml::de::DeTable;
 
@@ -75,16 +79,17 @@ pub struct EngineConfig {
 
 impl Default for EngineConfig {
     fn default() -> Self {
+        let engine = switch::Config::default();
         Self {
             cores: Vec::new(),
             poll: Poll::Adaptive,
-            spin_us: 50,
+            spin_us: SPIN.as_micros() as u32,
             control: DEFAULT_CONTROL.into(),
             metrics: None,
             persist: false,
-            flows_max: 65_536,
-            frames: 8192,
-            super_frames: 256,
+            flows_max: engine.worker.flows as u32,
+            frames: engine.frames as u32,
+            super_frames: engine.super_frames as u32,
         }
     }
 }
@@ -110,7 +115,8 @@ pub struct DomainConfig {
     pub ageing_s: u32,
     /// Most MAC addresses remembered.
     pub fdb_max: u32,
-    /// The bridge's own address; frames to it are the bridge's.
+    /// The bridge's own address: no station is learned under it, and frames to it are flooded like those to any other
+    /// that is not known.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "value::as_text")]
     pub mac: Option<Mac>,
 }
@@ -119,7 +125,8 @@ impl DomainConfig {
     /// A domain with every default.
     #[must_use]
     pub fn new(name: String) -> Self {
-        Self { name, ageing_s: 300, fdb_max: 65_536, mac: None }
+        let Domain { ageing_s, fdb_max, .. } = Domain::new(&name);
+        Self { name, ageing_s, fdb_max: fdb_max as u32, mac: None }
     }
 
     /// Reads the JSON that this type serialises to.
@@ -155,12 +162,12 @@ pub struct PortConfig {
     /// Routes through a TAP.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
-    /// The IP MTU in bytes; `None`: 1500 for a TAP, else what there is.
+    /// The IP MTU in bytes; `None`: 1500 for a TAP, 65521 for files, else what there is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
     /// The domain it belongs to.
     pub domain: String,
-    /// Queues of the interface; each belongs to one worker. `None`: 1.
+    /// Queues of the interface; each belongs to one worker. `None`: 1, and all there are for AF_XDP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queues: Option<u8>,
     /// How the device of an xdp port is polled; `None`: by interrupts.
@@ -213,7 +220,7 @@ impl PortConfig {
         let mut report = Report::default();
         let port = schema::port(Fields::new("the port", &Node::from_json(json)), &mut report);
         check::port(&port, &mut report);
-        report.or(port.value)
+        report.or(port.value.normal())
     }
 
     /// The file that holds the interface's namespace; `None`: the switch's own.
@@ -250,7 +257,7 @@ fn read(document: &Node, cores: &[usize], report: &mut Report) -> Config {
     Config {
         engine,
         domain: domains.into_iter().map(|domain| domain.value).collect(),
-        port: ports.into_iter().map(|port| port.value).collect(),
+        port: ports.into_iter().map(|port| port.value.normal()).collect(),
     }
 }
 

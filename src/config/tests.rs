@@ -176,7 +176,7 @@ fn a_good_file_becomes_values() {
     assert_eq!(config.engine.control, Path::new("/tmp/x.sock"));
     assert_eq!(config.domain[0].mac, "02:00:00:00:00:fe".parse().ok());
     let [h1, h2, h3] = config.port.as_slice() else { panic!("three ports") };
-    assert_eq!((h1.name.as_str(), h1.ifname.as_str(), h1.mtu), ("h1", "eth0", Some(1500)));
+    assert_eq!((h1.name.as_str(), h1.ifname.as_str(), h1.mtu), ("h1", "eth0", None), "1500 is what a TAP has anyway");
     assert_eq!(h1.netns_path().unwrap(), Path::new("/run/netns/one"));
     assert_eq!(h1.address, ["10.0.0.1/24".parse().unwrap(), "fd00::1/64".parse().unwrap()]);
     assert_eq!(h1.routes, ["default via 10.0.0.254".parse().unwrap()]);
@@ -351,5 +351,47 @@ fn json_meets_the_same_rules() {
     let report = PortConfig::from_json(&wrong).unwrap_err().to_string();
     for what in ["has no domain", "5 is out of range", "unknown key \"quues\""] {
         assert!(report.contains(what), "{report}");
+    }
+}
+
+const DOCUMENT: &str = include_str!("../../docs/configuration.md");
+
+/// The keys of a table, as the complaint about another one lists them.
+fn keys_beside(unknown: &str) -> Vec<String> {
+    let found = problems(unknown).into_iter().find(|problem| problem.what.contains("unknown key \"zzz\"")).unwrap();
+    let (_, known) = found.hint.split_once("Known here: ").unwrap();
+    known.split(", ").map(str::to_owned).collect()
+}
+
+#[test]
+fn the_document_has_every_key() {
+    let tables = [
+        ("engine", "[engine]\nzzz = 1".to_owned()),
+        ("[domain]", "[[domain]]\nname = \"x\"\nzzz = 1".to_owned()),
+        ("[port]", one_port("zzz = 1")),
+        ("[port]", one_port("routes = [{ to = \"10.1.0.0/16\", zzz = 1 }]")),
+        ("[port]", one_port("storm = { zzz = 1 }")),
+        ("[port]", one_port("kind = \"xdp\"\nbusy_poll = { zzz = 1 }")),
+        ("[port]", one_port("fault = { zzz = 1 }")),
+        ("[port]", one_port("vlan = { access = 1, zzz = 1 }")),
+    ];
+    for (table, unknown) in tables {
+        let section = DOCUMENT.split("\n## ").find(|section| section.starts_with(&format!("`[{table}]`"))).unwrap();
+        let keys = keys_beside(&unknown);
+        assert!(keys.len() > 1, "{table}: {keys:?}");
+        for key in keys {
+            let told = [format!("`{key}`"), format!("{key} = ")].iter().any(|words| section.contains(words));
+            assert!(told, "{table} {key} is not in docs/configuration.md");
+        }
+    }
+}
+
+#[test]
+fn the_documents_examples_are_good() {
+    let examples: Vec<_> = DOCUMENT.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(examples.len(), 2);
+    for example in examples {
+        let config = Config::parse(example, &[0]).unwrap_or_else(|report| panic!("{report}"));
+        assert!(!config.port.is_empty());
     }
 }
