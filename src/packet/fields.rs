@@ -129,7 +129,11 @@ impl Fields {
             let room = self.len.unwrap_or(SHORTEST).saturating_sub(frame.len());
             frame.extend(self.packet(ethertype, room)?);
         }
-        frame.resize(self.len.unwrap_or_else(|| frame.len().max(SHORTEST)), 0);
+        let len = self.len.unwrap_or_else(|| frame.len().max(SHORTEST));
+        if len < frame.len() {
+            return Err(FieldError::Contradiction("a frame of these fields is longer than that len"));
+        }
+        frame.resize(len, 0);
         Ok(frame)
     }
 
@@ -341,6 +345,10 @@ mod tests {
         assert!(fields("ip_src=10.0.0.1 ip_dst=fd00::1").frame(SOURCE).is_err());
         assert!(fields("host=10.0.0.1").frame(SOURCE).is_err());
         assert!(fields("len=70000").frame(SOURCE).is_err());
+        for short in ["type=0x88b5 len=13", "vlan=1 type=0x88b5 len=17", "proto=udp dport=53 len=41"] {
+            assert!(fields(short).frame(SOURCE).is_err(), "{short}");
+        }
+        assert_eq!(fields("proto=udp dport=53 len=42").frame(SOURCE).map(|frame| frame.len()), Ok(42));
         assert!(fields("type=arp len=99999999999999").frame(SOURCE).is_err());
     }
 }
