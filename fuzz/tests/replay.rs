@@ -1,4 +1,5 @@
-//! Every stored input of every target, seeds and crashes, through the same functions that libFuzzer drives.
+//! Every stored input of every target, seeds and crashes, through the same functions that libFuzzer drives; and a smoke run
+//! of seeds that were changed, the same in every run, for those who have no C++ compiler.
 #![cfg(test)]
 
 use crossdock_fuzz::{TARGETS, Target};
@@ -27,6 +28,54 @@ fn seeds_and_crashes_pass() {
     for &(name, target) in TARGETS {
         assert!(replay("corpus", name, target) > 0, "{name} has no seeds");
         replay("crashes", name, target);
+    }
+}
+
+/// Changed seeds for each target: a few seconds for all, in a debug build.
+const ROUNDS: usize = 100;
+
+/// Numbers that look random and are the same every time (Marsaglia, Xorshift RNGs, 2003).
+struct Random(u64);
+
+impl Random {
+    /// Less than `end`.
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % end as u64) as usize
+    }
+}
+
+/// A seed with a few bits turned, its end cut off, or another one's end in place of its own.
+fn changed(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
+    let mut bytes = seeds[random.below(seeds.len())].clone();
+    for _ in 0..=random.below(4) {
+        let at = random.below(bytes.len() + 1);
+        match (random.below(4), bytes.get_mut(at)) {
+            (0, _) => bytes.truncate(at),
+            (1, _) => {
+                let other = &seeds[random.below(seeds.len())];
+                bytes.truncate(at);
+                bytes.extend_from_slice(&other[random.below(other.len() + 1)..]);
+            }
+            (_, Some(byte)) => *byte ^= 1 << random.below(8),
+            _ => {}
+        }
+    }
+    bytes
+}
+
+#[test]
+fn changed_seeds_pass() {
+    for &(name, target) in TARGETS {
+        let seeds: Vec<_> = inputs("corpus", name).into_iter().map(|file| fs::read(file).unwrap()).collect();
+        let mut random = Random(0x9e37_79b9_7f4a_7c15);
+        for _ in 0..ROUNDS {
+            let bytes = changed(&seeds, &mut random);
+            println!("{name} {bytes:02x?}");
+            target(&bytes);
+        }
     }
 }
 
