@@ -130,22 +130,3 @@ impl FromStr for Direction {
         }
     }
 }
-
-/// Faults as a flag has them; the schema judges the values.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(transparent)]
-pub struct FaultFlag(serde_json::Map<String, serde_json::Value>);
-
-impl FromStr for FaultFlag {
-    type Err = Invalid;
-
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        let pair = |part: &str| {
-            let wrong = || Invalid::new(format!("\"{part}\" is no fault"), "like drop=0.01,delay_ms=5,seed=7");
-            let (key, value) = part.split_once('=').ok_or_else(wrong)?;
-            // A word is text, anything else the number that JSON has for it.
-            Ok((key.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
-        };
-        text.split(',').map(pair).collect::<Result<_, _>>().map(Self)
-    }
-}

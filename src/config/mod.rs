@@ -33,12 +33,12 @@ use toml::de::DeTable;
 use fields::Fields;
 use node::{Lines, Node};
 
-pub use fault::{Direction, Fault, FaultFlag, Share};
+pub use fault::{Direction, Fault, Share};
 pub use file::{LoadError, load};
 pub use kind::{BusyPoll, Files, Pace, PortKind};
 pub use schema::{AGEING_S, FDB_MAX, MTU, QUEUES};
-pub use value::{Destination, Invalid, Prefix, Route, Storm, station};
-pub use vlan::{VidRange, Vlan, VlanKeys, keys_of_flag};
+pub use value::{Destination, Invalid, Prefix, Route, Storm, keys_of_flag, station};
+pub use vlan::{VidRange, Vlan, VlanKeys};
 
 /// Where the control socket is unless a configuration or a flag says otherwise.
 pub const DEFAULT_CONTROL: &str = "/run/crossdock/control.sock";

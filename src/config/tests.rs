@@ -310,11 +310,10 @@ fn any_port_may_have_faults() {
     assert_eq!((read.delay_ms, read.rate_mbit, read.seed, read.direction), (5, 100, 7, Direction::In));
     let json = serde_json::to_value(&port).unwrap();
     assert_eq!(PortConfig::from_json(&json).as_ref(), Ok(&port), "{json}");
-    let flag: FaultFlag =
-        "drop=0.01,duplicate=1,corrupt=1e-3,delay_ms=5,rate_mbit=100,seed=7,direction=in".parse().unwrap();
+    let flag = keys_of_flag("drop=0.01,duplicate=1,corrupt=1e-3,delay_ms=5,rate_mbit=100,seed=7,direction=in").unwrap();
     let flags = serde_json::json!({"name": "a", "domain": "lan", "fault": flag});
     assert_eq!(PortConfig::from_json(&flags), Ok(port));
-    assert!("drop".parse::<FaultFlag>().is_err());
+    assert!(keys_of_flag("drop").is_err());
     let cases = [
         ("drop = 1.5", "1.5 is no share of frames"),
         ("drop = -1", "-1 is no share of frames"),

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use crossdock_engine::wire::{Cidr, Mac};
 use serde::{Serialize, Serializer};
+use serde_json::{Map, Value as Json};
 
 /// Why a value was refused, and what would be accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -221,6 +222,41 @@ impl FromStr for Storm {
             *cap = Some(rate.parse().map_err(|_| wrong())?);
         }
         Ok(storm)
+    }
+}
+
+/// A table of the configuration as a flag has it: `drop=0.01,seed=7`, `trunk=10,20-29,native=10`. A word without `=` goes on with
+/// the list before it. Whether the keys make sense is the schema's matter.
+///
+/// # Errors
+/// The text does not begin with a key.
+pub fn keys_of_flag(flag: &str) -> Result<Json, Invalid> {
+    let mut keys = Map::new();
+    let mut last = String::new();
+    for word in flag.split([',', ' ']).filter(|word| !word.is_empty()) {
+        let value = match word.split_once('=') {
+            Some((key, value)) => {
+                last = key.to_owned();
+                value
+            }
+            None => word,
+        };
+        match (keys.get_mut(&last), last.as_str()) {
+            (_, "") => return Err(Invalid::new(format!("\"{flag}\" does not begin with a key"), "like access=10")),
+            (Some(Json::Array(list)), _) => list.push(scalar(value)),
+            (_, "trunk") => drop(keys.insert(last.clone(), Json::Array(vec![scalar(value)]))),
+            _ => drop(keys.insert(last.clone(), scalar(value))),
+        }
+    }
+    Ok(keys.into())
+}
+
+fn scalar(text: &str) -> Json {
+    let hexadecimal = text.strip_prefix("0x").and_then(|digits| i64::from_str_radix(digits, 16).ok());
+    match (hexadecimal, serde_json::from_str(text)) {
+        (Some(number), _) => number.into(),
+        (_, Ok(value @ (Json::Number(_) | Json::Bool(_)))) => value,
+        _ => text.into(),
     }
 }
 

@@ -3,7 +3,6 @@
 use crossdock_engine::tables::vlan::{Native, Tagging, VidSet};
 use crossdock_engine::wire::vlan::{Tpid, Vid};
 use serde::{Deserialize, Serialize, Serializer};
-use serde_json::{Map, Value as Json};
 
 use super::Report;
 use super::fields::{Fields, boolean, integer, text};
@@ -188,46 +187,11 @@ fn tpid(value: &Value) -> Result<Tpid, Invalid> {
     known.ok_or_else(|| Invalid::new(format!("{ethertype:#06x} is no VLAN tag's"), "0x88a8, 0x9100 or 0x8100"))
 }
 
-/// The keys in a flag's text: `access=10`, `trunk=10,20-29,native=10`, `tunnel=100,tpid=0x9100`. A word without `=` goes on
-/// with the list before it. Whether they make sense is the schema's matter.
-///
-/// # Errors
-/// The text does not begin with a key.
-pub fn keys_of_flag(flag: &str) -> Result<Json, Invalid> {
-    let mut keys = Map::new();
-    let mut last = String::new();
-    for word in flag.split([',', ' ']).filter(|word| !word.is_empty()) {
-        let value = match word.split_once('=') {
-            Some((key, value)) => {
-                last = key.to_owned();
-                value
-            }
-            None => word,
-        };
-        match (keys.get_mut(&last), last.as_str()) {
-            (_, "") => return Err(Invalid::new(format!("\"{flag}\" says nothing of VLANs"), "like access=10")),
-            (Some(Json::Array(list)), _) => list.push(scalar(value)),
-            (_, "trunk") => drop(keys.insert(last.clone(), Json::Array(vec![scalar(value)]))),
-            _ => drop(keys.insert(last.clone(), scalar(value))),
-        }
-    }
-    Ok(keys.into())
-}
-
-fn scalar(text: &str) -> Json {
-    let hexadecimal = text.strip_prefix("0x").map(|digits| i64::from_str_radix(digits, 16));
-    match (hexadecimal.unwrap_or_else(|| text.parse()), text.parse::<bool>()) {
-        (Ok(number), _) => number.into(),
-        (_, Ok(boolean)) => boolean.into(),
-        _ => text.into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::PortConfig;
-    use serde_json::json;
+    use crate::config::{PortConfig, keys_of_flag};
+    use serde_json::{Value as Json, json};
 
     fn read(vlan: Json) -> Result<PortConfig, Report> {
         PortConfig::from_json(&json!({"name": "a", "domain": "lan", "vlan": vlan}))
