@@ -47,7 +47,10 @@ const IMPOSSIBLE: [&str; 5] = ["bad_vnet_header", "offload_unfit", "source_own",
 /// What all threads look at.
 #[derive(Debug, Default)]
 struct Progress {
+    /// Nothing more is to be begun.
     over: AtomicBool,
+    /// Nobody waits for a frame any more.
+    quiet: AtomicBool,
     frames: AtomicU64,
     transfers: AtomicU64,
 }
@@ -55,6 +58,10 @@ struct Progress {
 impl Progress {
     fn is_over(&self) -> bool {
         self.over.load(Relaxed)
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.quiet.load(Relaxed)
     }
 }
 
@@ -81,7 +88,7 @@ fn world() -> World {
 fn blast(progress: &Progress, host: &Namespace, n: u8, seed: u64) {
     let (raw, mut random) = (Raw::open(host, "eth0").unwrap(), Random(seed));
     let noise = random.bytes(4096);
-    while !progress.is_over() {
+    while !progress.is_quiet() {
         // Refused while the queue is full.
         let sent = (0..100).filter(|_| raw.send(&frame(&mut random, n, &noise)).is_ok()).count() as u64;
         progress.frames.fetch_add(sent, Relaxed);
@@ -177,9 +184,13 @@ fn every_frame_of_a_long_day_is_accounted_for() {
             let (progress, from, to) = (&progress, world.host(from), world.host(to));
             scope.spawn(move || exchange(progress, from, (to, address)));
         }
-        scope.spawn(|| operate(&progress, &world));
+        let operator = scope.spawn(|| operate(&progress, &world));
         let most = watch(&xdock, Duration::from_secs(seconds));
         progress.over.store(true, Relaxed);
+        // A capture that has begun ends when enough frames were seen.
+        let operated = operator.join();
+        progress.quiet.store(true, Relaxed);
+        operated.unwrap();
         most
     });
     world.hosts.iter().take(7).for_each(|host| _ = host.ip("link set eth0 down").unwrap());

@@ -56,6 +56,10 @@ struct Tags {
 }
 
 impl Tags {
+    /// In an EtherType as it lies in a frame: what all kinds of tags have and few others do. (Asked of the two bytes together,
+    /// which are then loaded together.)
+    const HIGH_BIT: u16 = u16::from_ne_bytes([0x80, 0]);
+
     /// `None` where the EtherType is no tag's, or the tag is cut short.
     #[inline(always)]
     fn of(frame: &[u8]) -> Option<Tags> {
@@ -65,7 +69,7 @@ impl Tags {
             return None;
         }
         let mut inner = u16::from_ne_bytes([c, d]);
-        if c & 0x80 != 0 && Tpid::of(u16::from_be(inner)) != Tpid::NONE {
+        if inner & Tags::HIGH_BIT != 0 && Tpid::of(u16::from_be(inner)) != Tpid::NONE {
             let second = frame.get(HEADER_LEN + VLAN_TAG_LEN + 2..).and_then(|rest| rest.first_chunk());
             inner = second.map_or(inner, |&bytes| u16::from_ne_bytes(bytes));
         }
