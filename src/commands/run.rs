@@ -21,6 +21,9 @@ use crate::failure::Failure;
 
 /// Read when no file is named, if it is there.
 const DEFAULT_CONFIG: &str = "/etc/crossdock/xdock.toml";
+/// Threads that requests are carried out on, at most, and how long each waits for another: not so long that the look at the
+/// ports, once a second, keeps them all.
+const REQUEST_THREADS: (usize, Duration) = (8, Duration::from_millis(300));
 /// How long a request that is being carried out may hold up the end.
 const LAST_CALL: Duration = Duration::from_millis(500);
 
@@ -28,7 +31,9 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     log::start(args.log_format, &args.log_level);
     let (file, named) = (args.config.clone().unwrap_or_else(|| DEFAULT_CONFIG.into()), args.config.is_some());
     let config = if named || file.exists() { load(&file)? } else { Config::default() };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build();
+    let (most, patience) = REQUEST_THREADS;
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.max_blocking_threads(most).thread_keep_alive(patience).enable_all().build();
     let runtime = runtime.map_err(cannot_run)?;
     // From here on a signal ends the switch in order, however far it has come.
     let signals = runtime.block_on(async { Signals::catch() }).map_err(cannot_run)?;
