@@ -10,11 +10,13 @@ use http_body_util::{BodyExt, Empty};
 use hyper::Request;
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
-use lab::{Namespace, xdock_binary};
-use rustix::process::Signal;
+use lab::{Namespace, Process, xdock_binary};
+use rustix::process::{Pid, Signal};
+use rustix::thread::{CpuSet, sched_getaffinity};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use world::raw::Raw;
@@ -316,4 +318,22 @@ fn the_bench_measures_and_leaves_nothing() {
     assert!(
         left.filter_map(|entry| entry.file_name().into_string().ok()).all(|name| !name.ends_with(&format!("-{pid}")))
     );
+}
+
+/// The cores that a thread of the process may use.
+fn allowed_cores(xdock: &Process, thread: &str) -> CpuSet {
+    let mut tasks = std::fs::read_dir(format!("/proc/{}/task", xdock.pid())).unwrap().map(|task| task.unwrap().path());
+    let is_named = |task: &PathBuf| std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == thread);
+    let task = tasks.find(is_named).unwrap();
+    let number = task.file_name().unwrap().to_str().unwrap().parse().unwrap();
+    sched_getaffinity(Pid::from_raw(number)).unwrap()
+}
+
+#[test]
+fn a_worker_has_its_core_for_itself() {
+    let world = World::silent("cores", 1).engine("cores = [1]");
+    let xdock = world.start();
+    let worker = allowed_cores(&xdock, "xdock-worker-0");
+    assert!(worker.is_set(1) && worker.count() == 1);
+    assert!(["xdock", "xdock-events"].iter().all(|thread| !allowed_cores(&xdock, thread).is_set(1)));
 }

@@ -10,6 +10,7 @@ use crossdock::control::server::{serve, serve_metrics};
 use crossdock::control::socket::ControlSocket;
 use crossdock::service::Service;
 use crossdock::service::observe::{Happening, observe};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use sd_notify::NotifyState;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -41,12 +42,24 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let metrics = config.engine.metrics.map(listen).transpose()?;
     // The usual file may come to be while the switch runs; a reload looks for it.
     let service = Arc::new(Service::start(&config)?.made_from(file));
+    leave_to_workers(&config.engine.cores);
     service.watch(log_gone).map_err(cannot_run)?;
     tell_start(&config);
     let ended = runtime.block_on(until(signals, (&socket, metrics), service));
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     runtime.shutdown_timeout(LAST_CALL);
     ended.map(|signal| info!(signal, "switch stopped")).map_err(cannot_run)
+}
+
+/// Keeps this thread, and those that it starts from now on, off the workers' cores: a capture or a request that runs there holds
+/// up all traffic for a slice of the scheduler. Where no other core may be used they stay.
+fn leave_to_workers(cores: &[usize]) {
+    let Ok(mut others) = sched_getaffinity(None) else { return };
+    cores.iter().filter(|&&core| core < CpuSet::MAX_CPU).for_each(|&core| others.unset(core));
+    if others.count() > 0 {
+        // What the kernel refuses costs traffic a little, and nobody anything else.
+        let _ = sched_setaffinity(None, &others);
+    }
 }
 
 fn tell_start(config: &Config) {
