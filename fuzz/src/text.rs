@@ -29,7 +29,9 @@ fn has_lines(report: &Report, lines: usize) {
     assert!(!report.problems.is_empty(), "refused without a reason");
     for problem in &report.problems {
         assert!(!problem.what.is_empty() && !problem.hint.is_empty(), "{problem:?}");
-        assert!(problem.line.is_some_and(|line| (1..=lines + 1).contains(&line)), "{problem:?} in {lines} lines");
+        // Of keys and tables too deep inside each other the TOML reader does not say where they are.
+        let placed = problem.line.map_or(problem.what == "recursion limit", |line| (1..=lines + 1).contains(&line));
+        assert!(placed, "{problem:?} in {lines} lines");
     }
 }
 
