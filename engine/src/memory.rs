@@ -9,6 +9,8 @@ use zerocopy::FromZeros;
 
 /// Huge pages are this large on the machines we know.
 const HUGE: usize = 2 << 20;
+/// The smallest unit of memory that the kernel gives.
+const PAGE: usize = 4096;
 
 /// Anonymous memory, zeroed, populated when mapped, in huge pages where the kernel has some.
 pub(crate) struct Mapping {
@@ -67,6 +69,124 @@ impl Drop for Mapping {
     }
 }
 
+/// An array in mapped memory that grows at its end, up to a limit, without moving: room for all of it is mapped at once, but
+/// the kernel gives memory only for what is touched. So growing copies nothing, and may happen between two frames.
+pub(crate) struct GrowSlab<T> {
+    start: NonNull<u8>,
+    /// Bytes that are mapped.
+    room: usize,
+    /// Bytes that were asked for before they were needed.
+    ready: usize,
+    len: usize,
+    items: PhantomData<T>,
+}
+
+// SAFETY: plain memory, owned alone.
+unsafe impl<T: Send> Send for GrowSlab<T> {}
+
+/// Most bytes asked for together: as many as take the kernel some ten microseconds.
+const STEP: usize = 128 << 10;
+
+impl<T: FromZeros> GrowSlab<T> {
+    /// An empty array that may grow to `max` values.
+    ///
+    /// # Errors
+    /// When there is no address space for it, or the system counts what might be used (`vm.overcommit_memory` = 2).
+    pub fn new(max: usize) -> io::Result<GrowSlab<T>> {
+        const { assert!(align_of::<T>() <= PAGE) };
+        let bytes = max.max(1).checked_mul(size_of::<T>()).ok_or(io::ErrorKind::OutOfMemory)?;
+        let unit = if bytes < HUGE { PAGE } else { HUGE };
+        let room = bytes.checked_next_multiple_of(unit).ok_or(io::ErrorKind::OutOfMemory)?;
+        let (prot, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE);
+        // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches nothing of ours.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), room, prot, flags, -1, 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(GrowSlab { start, room, ready: 0, len: 0, items: PhantomData })
+    }
+
+    /// Appends a value: zero, or what was removed there. False when the limit is reached.
+    #[inline]
+    pub fn push(&mut self) -> bool {
+        let fits = (self.len + 1) * size_of::<T>() <= self.room;
+        self.len += usize::from(fits);
+        fits
+    }
+
+    /// The same for a value that is written at once: memory is asked for a little ahead, which costs less than page by page.
+    #[inline]
+    pub fn push_ready(&mut self) -> bool {
+        if (self.len + 1) * size_of::<T>() > self.ready {
+            self.prepare();
+        }
+        self.push()
+    }
+
+    #[cold]
+    fn prepare(&mut self) {
+        // A table that is small stays small, and in small pages: a huge one would be resident whole.
+        let step = (self.ready / 4).clamp(PAGE, STEP).next_multiple_of(PAGE).min(self.room - self.ready);
+        if step > 0 && cfg!(not(miri)) {
+            // SAFETY: hints for a part of our own mapping; a refusal only costs page faults later.
+            unsafe {
+                let start = self.start.as_ptr().add(self.ready).cast();
+                if self.ready / HUGE < (self.ready + step) / HUGE {
+                    libc::madvise(start, self.room - self.ready, libc::MADV_HUGEPAGE);
+                }
+                libc::madvise(start, step, libc::MADV_POPULATE_WRITE);
+            }
+        }
+        self.ready += step;
+    }
+
+    /// Removes the last value.
+    #[inline]
+    pub fn pop(&mut self) {
+        self.len = self.len.saturating_sub(1);
+        let bytes = self.len * size_of::<T>();
+        if bytes.is_multiple_of(HUGE) && 2 * bytes + HUGE < self.ready {
+            self.release(2 * bytes);
+        }
+    }
+
+    /// Gives memory back to the kernel from an offset on. What lay there is zero when it is next touched.
+    #[cold]
+    fn release(&mut self, from: usize) {
+        if cfg!(not(miri)) {
+            // SAFETY: nothing refers to what lies behind `len`.
+            unsafe { libc::madvise(self.start.as_ptr().add(from).cast(), self.ready - from, libc::MADV_DONTNEED) };
+        }
+        self.ready = from;
+    }
+}
+
+impl<T> Drop for GrowSlab<T> {
+    fn drop(&mut self) {
+        // SAFETY: `start` and `room` are those of our own `mmap`.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.room) };
+    }
+}
+
+impl<T: FromZeros> Deref for GrowSlab<T> {
+    type Target = [T];
+    #[inline(always)]
+    fn deref(&self) -> &[T] {
+        // SAFETY: `len` values are mapped, page-aligned; zeros are a valid `T` (`FromZeros`), and so is what was written.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.len) }
+    }
+}
+
+impl<T: FromZeros> DerefMut for GrowSlab<T> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as in `deref`; `&mut self` makes the access exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().cast(), self.len) }
+    }
+}
+
 /// A fixed array in mapped memory, all zero at first.
 pub(crate) struct Slab<T> {
     map: Mapping,
@@ -77,7 +197,7 @@ pub(crate) struct Slab<T> {
 impl<T: FromZeros> Slab<T> {
     /// An array of `len` zero values.
     pub fn new(len: usize) -> io::Result<Slab<T>> {
-        const { assert!(align_of::<T>() <= 4096) };
+        const { assert!(align_of::<T>() <= PAGE) };
         let bytes = len.checked_mul(size_of::<T>()).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Slab { map: Mapping::new(bytes)?, len, items: PhantomData })
     }
@@ -108,6 +228,19 @@ mod tests {
     fn more_than_there_is_address_space_is_refused() {
         assert!(Slab::<u64>::new(usize::MAX / 4).is_err());
         assert!(Mapping::new(usize::MAX - 1).is_err());
+    }
+
+    #[test]
+    fn what_grows_stays_where_it_is_and_is_zero() {
+        let mut slab: GrowSlab<u64> = GrowSlab::new(1 << 20).unwrap();
+        assert!(slab.is_empty() && slab.push_ready());
+        let first = slab.as_ptr();
+        slab[0] = 7;
+        while slab.push_ready() {}
+        assert_eq!((slab.len(), slab.as_ptr()), (1 << 20, first));
+        assert!(slab[0] == 7 && slab[1..].iter().all(|&x| x == 0));
+        (0..1 << 20).for_each(|_| slab.pop());
+        assert!(slab.is_empty() && slab.push());
     }
 
     #[test]

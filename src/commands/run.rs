@@ -134,8 +134,8 @@ fn log_happening(port: &str, happening: Happening) {
     match happening {
         Happening::PortUp => info!(port, "port up"),
         Happening::PortDown => warn!(port, "port down"),
-        Happening::MacFlapping(dropped) => {
-            warn!(port, dropped, "MAC addresses jump between ports, pinned: a loop, or an address used twice");
+        Happening::MacFlapping(pinned) => {
+            warn!(port, pinned, "MAC addresses jump between ports: a loop, or an address used twice");
         }
     }
 }

@@ -119,6 +119,9 @@ pub struct DomainConfig {
     /// that is not known.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "value::as_text")]
     pub mac: Option<Mac>,
+    /// Whether ports without `vlan` are untagged ports of VLAN 1. Otherwise they know of no VLANs, and tags pass untouched
+    /// between them.
+    pub vlan_filtering: bool,
 }
 
 impl DomainConfig {
@@ -126,7 +129,7 @@ impl DomainConfig {
     #[must_use]
     pub fn new(name: String) -> Self {
         let Domain { ageing_s, fdb_max, .. } = Domain::new(&name);
-        Self { name, ageing_s, fdb_max: fdb_max as u32, mac: None }
+        Self { name, ageing_s, fdb_max: fdb_max as u32, mac: None, vlan_filtering: false }
     }
 
     /// Reads the JSON that this type serialises to.

@@ -146,6 +146,9 @@ pub struct PortInfo {
     pub generated: u64,
     /// Frames to this port that were joined to others, into super-frames.
     pub coalesced: u64,
+    /// Times that a MAC address jumped between this port and others faster than hosts move, and was pinned to one of them.
+    #[serde(default)]
+    pub mac_flaps: u64,
     /// Frames dropped at this port, by reason; reasons that never occurred are absent.
     pub drops: BTreeMap<String, u64>,
     /// What may be left undone in a frame to or from the port.
@@ -176,6 +179,8 @@ pub struct DomainInfo {
     pub fdb_max: u32,
     /// The bridge's own MAC address.
     pub mac: Option<String>,
+    /// Whether ports that have no VLANs of their own are untagged ports of VLAN 1.
+    pub vlan_filtering: bool,
     /// Its ports.
     pub ports: Vec<String>,
     /// Entries of its FDB now.

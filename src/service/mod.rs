@@ -236,7 +236,13 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn engine_domain(domain: &DomainConfig) -> Domain {
-    Domain { ageing_s: domain.ageing_s, fdb_max: domain.fdb_max as usize, mac: domain.mac, ..Domain::new(&domain.name) }
+    Domain {
+        ageing_s: domain.ageing_s,
+        fdb_max: domain.fdb_max as usize,
+        mac: domain.mac,
+        vlan_filtering: domain.vlan_filtering,
+        ..Domain::new(&domain.name)
+    }
 }
 
 fn engine_config(engine: &EngineConfig) -> switch::Config {

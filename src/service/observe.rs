@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossdock_engine::drop::DropReason;
 use crossdock_engine::switch::PortStatus;
 use tokio::task::spawn_blocking;
 use tokio::time::MissedTickBehavior;
@@ -22,8 +21,7 @@ pub enum Happening {
     PortUp,
     /// Frames cannot pass: the interface was set down, or is gone.
     PortDown,
-    /// MAC addresses jump between this port and others faster than hosts move, and were pinned: so many frames from
-    /// the wrong side were dropped since the last look.
+    /// MAC addresses jump between this port and others faster than hosts move: so many were pinned since the last look.
     MacFlapping(u64),
 }
 
@@ -71,7 +69,7 @@ impl Observer {
     }
 
     fn compare(&self, port: &PortStatus, mut tell: impl FnMut(Happening)) -> Seen {
-        let flapping = port.counters.drops[DropReason::MacFlapping.index()].get();
+        let flapping = port.counters.mac_flaps.get();
         let Some(before) = self.ports.get(&port.name) else { return Seen { up: port.up, flapping, told: false } };
         if before.up != port.up {
             tell(if port.up { Happening::PortUp } else { Happening::PortDown });
@@ -94,7 +92,7 @@ mod tests {
 
     fn port(name: &str, up: bool, flapping: u64) -> PortStatus {
         let counters = PortCounters::default();
-        counters.drops[DropReason::MacFlapping.index()].add(flapping);
+        counters.mac_flaps.add(flapping);
         let (name, domain) = (name.to_owned(), Some("lan".to_owned()));
         PortStatus {
             name,

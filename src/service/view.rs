@@ -109,6 +109,7 @@ fn port(entry: &Entry, status: PortStatus) -> PortInfo {
         tx_bytes: count.tx_bytes.get(),
         generated: count.generated.get(),
         coalesced: count.coalesced.get(),
+        mac_flaps: count.mac_flaps.get(),
         drops,
         offload: OffloadInfo { csum: status.caps.csum, tso: status.caps.tso, uso: status.caps.uso, tunnel: false },
         name: status.name,
@@ -126,6 +127,7 @@ fn domain(fdb_entries: u64, status: DomainStatus) -> DomainInfo {
         ageing_s: status.ageing_s,
         fdb_max: u32::try_from(status.fdb_max).unwrap_or(u32::MAX),
         mac: status.mac.map(|mac| mac.to_string()),
+        vlan_filtering: status.vlan_filtering,
         ports: status.ports,
         fdb_entries,
     }

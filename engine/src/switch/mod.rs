@@ -13,12 +13,12 @@ pub use status::{Conservation, DomainStatus, FdbStatus, FlowStatus, PortStatus, 
 
 use crate::flow::PortId;
 use crate::frame::Arena;
-use crate::ports::{Port, Queue};
+use crate::ports::{Caps, Port, Queue};
 use crate::stages::Stage;
-use crate::tables::fdb::Fdb;
 use crate::tables::storm::StormCaps;
-use crate::tables::topology::{Domain, DomainId, PortView};
+use crate::tables::topology::{Change, Domain, DomainId, PortView};
 use crate::tables::vlan::Tagging;
+use crate::wire::Mac;
 use crate::worker::{Attachment, Command, ELSEWHERE, Event, Polling, SPIN, WorkerConfig};
 use crossbeam::channel::Receiver;
 use registry::{Registered, Registry};
@@ -64,7 +64,7 @@ pub struct Membership {
     pub isolated: bool,
     /// Caps on what it may flood.
     pub storm: StormCaps,
-    /// How it takes part in VLANs. A transparent port is one of VLAN 1, untagged, while another port of its domain has VLANs.
+    /// How it takes part in VLANs. A transparent port is one of VLAN 1, untagged, in a domain with `vlan_filtering`.
     pub vlan: Tagging,
 }
 
@@ -72,6 +72,12 @@ impl Membership {
     /// An ordinary port of a domain.
     pub fn of(domain: &str) -> Membership {
         Membership { domain: domain.into(), ..Membership::default() }
+    }
+
+    /// What the pipeline must know of such a member of a domain.
+    fn view(&self, domain: DomainId) -> PortView {
+        let Membership { isolated, storm, ref vlan, .. } = *self;
+        PortView { domain: Some(domain), isolated, storm, vlan: vlan.clone(), ..PortView::default() }
     }
 }
 
@@ -154,9 +160,12 @@ impl Switch {
     /// When the name is taken, there is no memory for its forwarding databases, or the switch has stopped.
     pub fn add_domain(&self, domain: Domain) -> Result<(), Error> {
         let mut registry = self.registry();
-        let fdbs = self.fdbs(&domain)?;
+        let name = domain.name.clone();
         let id = registry.add_domain(domain)?;
-        self.publish_with(&registry, id, fdbs)
+        self.publish_domain(&registry, id).inspect_err(|_| {
+            let _ = registry.remove_domain(&name);
+            let _ = self.publish_domain(&registry, id);
+        })
     }
 
     /// Gives a bridge domain other limits while its ports work on. Another `fdb_max` means another forwarding database,
@@ -167,18 +176,13 @@ impl Switch {
     pub fn change_domain(&self, domain: Domain) -> Result<(), Error> {
         let mut registry = self.registry();
         let id = registry.domain_id(&domain.name)?;
-        let resized = registry.domain(id).is_some_and(|known| known.fdb_max != domain.fdb_max);
-        let fdbs = resized.then(|| self.fdbs(&domain)).transpose()?;
-        registry.change_domain(id, domain);
-        match fdbs {
-            Some(fdbs) => self.publish_with(&registry, id, fdbs),
-            None => self.publish(&registry),
+        let filtering = domain.vlan_filtering;
+        let before = registry.change_domain(id, domain);
+        self.publish_domain(&registry, id)?;
+        if before.is_some_and(|before| before.vlan_filtering != filtering) {
+            registry.members(id).try_for_each(|port| self.publish_port(&registry, port))?;
         }
-    }
-
-    /// A forwarding database for each worker.
-    fn fdbs(&self, domain: &Domain) -> Result<Vec<Fdb>, Error> {
-        self.workers.numbers().map(|_| Fdb::new(domain).map_err(Error::Memory)).collect()
+        Ok(())
     }
 
     /// Puts an open port into another domain, or changes how it takes part, without closing it: no frame is lost.
@@ -188,8 +192,8 @@ impl Switch {
     pub fn change_port(&self, name: &str, membership: &Membership) -> Result<(), Error> {
         let mut registry = self.registry();
         let domain = registry.domain_id(&membership.domain)?;
-        registry.change_port(name, view(domain, membership))?;
-        self.publish(&registry)
+        let id = registry.change_port(name, membership.view(domain))?;
+        self.publish_port(&registry, id)
     }
 
     /// Removes a bridge domain without ports.
@@ -198,8 +202,8 @@ impl Switch {
     /// When it does not exist or has ports.
     pub fn remove_domain(&self, name: &str) -> Result<(), Error> {
         let mut registry = self.registry();
-        registry.remove_domain(name)?;
-        self.publish(&registry)
+        let id = registry.remove_domain(name)?;
+        self.publish_domain(&registry, id)
     }
 
     /// Opens a port and puts it into a domain; returns when frames pass. Traffic between other ports does not notice.
@@ -215,7 +219,7 @@ impl Switch {
         let queues = port.open(&self.arena, workers).map_err(|error| Error::Open(name.clone(), error))?;
         let hands = deal(queues, registry.idlest(workers), workers);
         let owners = self.workers.numbers().filter(|&worker| !hands[worker].is_empty()).collect();
-        let view = view(domain, membership);
+        let view = PortView { station: stations_own(kind, &caps), ..membership.view(domain) };
         let counters = hands.iter().map(|_| Arc::default()).collect();
         let new = Registered { name, kind, caps, view, counters, up: Arc::default(), owners };
         let id = registry.add_port(new)?;
@@ -226,6 +230,7 @@ impl Switch {
     /// Opens a port at every worker, and then lets those serve it that have queues.
     fn attach(&self, registry: &Registry, id: PortId, hands: Vec<Vec<Box<dyn Queue>>>) -> Result<(), Error> {
         let Some(port) = registry.port(id) else { return Ok(()) };
+        self.publish_port(registry, id)?;
         // Those with queues first: the others take from them whether the link is up.
         let mut hands: Vec<_> = hands.into_iter().enumerate().collect();
         hands.sort_by_key(|(_, queues)| queues.is_empty());
@@ -234,12 +239,12 @@ impl Switch {
                 port: id,
                 name: port.name.clone(),
                 queues,
-                via: port.owners.get(worker % port.owners.len().max(1)).copied().unwrap_or_default(),
+                owners: port.owners.clone(),
                 counters: port.counters[worker].clone(),
                 up: port.up.clone(),
                 caps: port.caps.clone(),
             };
-            self.workers.ask(worker, |done| Command::Attach(attachment, registry.topology(), done))?;
+            self.workers.ask(worker, |done| Command::Attach(attachment, done))?;
         }
         port.owners.iter().try_for_each(|&owner| self.workers.ask(owner, |done| Command::Serve(id, done)))
     }
@@ -258,20 +263,24 @@ impl Switch {
             drop(self.workers.ask(worker, |done| Command::Detach(id, done))?);
         }
         registry.remove_port(id);
-        self.publish(&registry)
+        self.publish_port(&registry, id)
     }
 
-    /// Returns when every worker works by the registry's topology.
-    fn publish(&self, registry: &Registry) -> Result<(), Error> {
-        self.workers.ask_all(|done| Command::Publish(registry.topology(), None, done)).map(drop)
+    /// Returns when every worker knows a port as the registry does.
+    fn publish_port(&self, registry: &Registry, id: PortId) -> Result<(), Error> {
+        self.publish(|| Change::Port(id, registry.view(id)))
     }
 
-    /// The same, with a new forwarding database of one domain for each worker.
-    fn publish_with(&self, registry: &Registry, id: DomainId, fdbs: Vec<Fdb>) -> Result<(), Error> {
-        fdbs.into_iter().enumerate().try_for_each(|(worker, fdb)| {
-            let fresh = Some((id, Box::new(fdb)));
-            self.workers.ask(worker, |done| Command::Publish(registry.topology(), fresh, done))
-        })
+    /// Returns when every worker knows a domain as the registry does.
+    fn publish_domain(&self, registry: &Registry, id: DomainId) -> Result<(), Error> {
+        self.publish(|| Change::Domain(id, registry.domain(id).cloned()))
+    }
+
+    /// Every worker takes the change, also where one has no memory for it. Forwarding databases that they no longer need are
+    /// freed here.
+    fn publish(&self, change: impl Fn() -> Change) -> Result<(), Error> {
+        let made = self.workers.ask_all(|done| Command::Change(change(), done))?;
+        made.into_iter().try_for_each(|made| made.map(drop)).map_err(Error::Memory)
     }
 
     /// The registry is a plain value, sound after any panic.
@@ -289,8 +298,7 @@ fn deal(queues: Vec<Box<dyn Queue>>, first: usize, workers: usize) -> Vec<Vec<Bo
     hands
 }
 
-/// What the pipeline must know of a member of `domain`.
-fn view(domain: DomainId, membership: &Membership) -> PortView {
-    let Membership { isolated, storm, ref vlan, .. } = *membership;
-    PortView { domain: Some(domain), isolated, storm, vlan: vlan.clone() }
+/// The address of the station at the far end of a port, where it is certain: the interface of a TAP is the station's own.
+fn stations_own(kind: &str, caps: &Caps) -> Option<Mac> {
+    caps.mac.filter(|_| kind == "tap")
 }

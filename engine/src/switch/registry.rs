@@ -4,7 +4,7 @@ use super::Error;
 use crate::flow::PortId;
 use crate::ports::Caps;
 use crate::stats::PortCounters;
-use crate::tables::topology::{Domain, DomainId, PortView, Topology};
+use crate::tables::topology::{Domain, DomainId, PortView};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -18,7 +18,7 @@ pub(super) struct Registered {
     pub counters: Vec<Arc<PortCounters>>,
     pub up: Arc<AtomicBool>,
     /// Workers that have queues of it.
-    pub owners: Vec<usize>,
+    pub owners: Arc<[usize]>,
 }
 
 impl Registered {
@@ -90,24 +90,33 @@ impl Registry {
         place(&mut self.domains, domain).map(DomainId).ok_or(Error::Full("domain"))
     }
 
-    /// Puts another description in the place of a domain.
-    pub fn change_domain(&mut self, id: DomainId, mut domain: Domain) {
+    /// Puts another description in the place of a domain; gives the one before.
+    pub fn change_domain(&mut self, id: DomainId, mut domain: Domain) -> Option<Domain> {
         domain.members.clear();
-        self.domains[id.index()] = Some(domain);
+        self.domains.get_mut(id.index())?.replace(domain)
     }
 
-    pub fn change_port(&mut self, name: &str, view: PortView) -> Result<(), Error> {
-        let port = self.ports.iter_mut().flatten().find(|port| port.name == name);
-        port.ok_or_else(|| Error::Unknown(format!("port {name}"))).map(|port| port.view = view)
+    /// Puts another view in the place of a port's. What is known of its station stays.
+    pub fn change_port(&mut self, name: &str, view: PortView) -> Result<PortId, Error> {
+        let id = self.port_id(name)?;
+        if let Some(port) = self.ports[id.index()].as_mut() {
+            port.view = PortView { station: port.view.station, ..view };
+        }
+        Ok(id)
     }
 
-    pub fn remove_domain(&mut self, name: &str) -> Result<(), Error> {
+    /// Ports of a domain.
+    pub fn members(&self, domain: DomainId) -> impl Iterator<Item = PortId> {
+        self.ports().filter(move |(_, port)| port.view.domain == Some(domain)).map(|(id, _)| id)
+    }
+
+    pub fn remove_domain(&mut self, name: &str) -> Result<DomainId, Error> {
         let id = self.domain_id(name)?;
         if self.ports().any(|(_, port)| port.view.domain == Some(id)) {
             return Err(Error::InUse(name.into()));
         }
         self.domains[id.index()] = None;
-        Ok(())
+        Ok(id)
     }
 
     pub fn add_port(&mut self, port: Registered) -> Result<PortId, Error> {
@@ -136,19 +145,13 @@ impl Registry {
         present.chain(std::iter::once(&self.gone))
     }
 
-    /// The immutable value that workers switch by.
-    pub fn topology(&self) -> Arc<Topology> {
-        let mut domains = self.domains.clone();
-        for (id, port) in self.ports() {
-            let domain = port.view.domain.and_then(|d| domains.get_mut(d.index())?.as_mut());
-            if let Some(domain) = domain {
-                domain.members.push(id);
-            }
+    /// A port as workers know it.
+    pub fn view(&self, id: PortId) -> Option<PortView> {
+        let mut view = self.port(id)?.view.clone();
+        if view.domain.and_then(|domain| self.domain(domain)).is_some_and(|domain| domain.vlan_filtering) {
+            view.vlan.settle();
         }
-        let ports = self.ports.iter().map(|port| port.as_ref().map(|p| p.view.clone())).collect();
-        let mut topology = Topology { ports, domains };
-        topology.settle();
-        Arc::new(topology)
+        Some(view)
     }
 }
 

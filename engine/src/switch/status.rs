@@ -54,6 +54,8 @@ pub struct DomainStatus {
     pub fdb_max: usize,
     /// The engine's own address.
     pub mac: Option<Mac>,
+    /// Whether ports that know of no VLANs are untagged ports of VLAN 1.
+    pub vlan_filtering: bool,
     /// Names of its ports.
     pub ports: Vec<String>,
 }
@@ -152,13 +154,12 @@ impl Switch {
     pub fn ports(&self) -> Vec<PortStatus> {
         let registry = self.registry();
         let domain = |id| registry.domain(id).map(|d| d.name.clone());
-        let topology = registry.topology();
         let status = registry.ports().map(|(id, port)| PortStatus {
             name: port.name.clone(),
             kind: port.kind,
             domain: port.view.domain.and_then(domain),
             isolated: port.view.isolated,
-            vlan: topology.port(id).map(|view| view.vlan.clone()).unwrap_or_default(),
+            vlan: registry.view(id).map(|view| view.vlan).unwrap_or_default(),
             up: port.up.load(Relaxed),
             caps: port.caps.clone(),
             counters: port.total(),
@@ -186,6 +187,7 @@ impl Switch {
             ageing_s: domain.ageing_s,
             fdb_max: domain.fdb_max,
             mac: domain.mac,
+            vlan_filtering: domain.vlan_filtering,
             ports: names(id).collect(),
         });
         status.collect()

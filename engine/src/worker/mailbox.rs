@@ -6,8 +6,8 @@ use crate::flow::PortId;
 use crate::ports::Queue;
 use crate::stats::Counter;
 use crate::table::FlowEntry;
-use crate::tables::fdb::{Fdb, FdbEntry};
-use crate::tables::topology::{DomainId, Topology};
+use crate::tables::fdb::{Fdb, FdbEntry, Station};
+use crate::tables::topology::{Change, DomainId};
 use crate::trace::{Hypothesis, Trace};
 use crossbeam::channel::{Receiver, Sender};
 use std::io;
@@ -34,14 +34,19 @@ pub struct FlowPage {
 
 /// What a worker can be told. Each takes a few microseconds, so that frames hardly notice.
 pub enum Command {
-    /// Open a port that this topology has for what leaves by it, and say so.
-    Attach(Attachment, Arc<Topology>, Sender<()>),
+    /// Open a port that the topology has for what leaves by it, and say so.
+    Attach(Attachment, Sender<()>),
     /// Take what comes in by a port, now that every worker has opened it, and say so.
     Serve(PortId, Sender<()>),
     /// Let go of a port, and give back its queues: closing them may take the kernel long.
     Detach(PortId, Sender<Vec<Box<dyn Queue>>>),
-    /// Work by this topology from now on, with a new forwarding database of one domain where there is one, and say so.
-    Publish(Arc<Topology>, Option<(DomainId, Box<Fdb>)>, Sender<()>),
+    /// Work by a changed topology from now on, and give back a forwarding database that is no longer needed; or say that there
+    /// is no memory for a new one.
+    Change(Change, Sender<io::Result<Option<Fdb>>>),
+    /// Set an address to a port for good, or forget it where none is named, and say so.
+    SetStatic(DomainId, Station, Option<PortId>, Sender<()>),
+    /// Forget what was learned on a port, or everywhere in a domain, and say so.
+    Flush(DomainId, Option<PortId>, Sender<()>),
     /// Void every cached decision: state that a stage keeps has changed.
     Invalidate,
     /// Show part of a forwarding database, from a position on.
@@ -96,8 +101,7 @@ impl Worker {
             self.core.catch_up();
             match command {
                 Command::Stop => return false,
-                Command::Attach(port, topology, done) => {
-                    self.publish(topology);
+                Command::Attach(port, done) => {
                     self.open(port);
                     let _ = done.send(());
                 }
@@ -107,11 +111,13 @@ impl Worker {
                     let _ = done.send(());
                 }
                 Command::Detach(port, done) => drop(done.send(self.release(port, sleeper).unwrap_or_default().1)),
-                Command::Publish(topology, fresh, done) => {
-                    if let Some((domain, fdb)) = fresh {
-                        self.core.tables.prepare(domain, *fdb);
-                    }
-                    self.publish(topology);
+                Command::Change(change, done) => drop(done.send(self.core.tables.apply(change))),
+                Command::SetStatic(domain, who, port, done) => {
+                    self.set_static(domain, who, port);
+                    let _ = done.send(());
+                }
+                Command::Flush(domain, port, done) => {
+                    self.core.tables.flush(domain, port);
                     let _ = done.send(());
                 }
                 Command::Invalidate => self.core.tables.invalidate(),
@@ -139,9 +145,11 @@ impl Worker {
         }
     }
 
-    /// Every forwarding database was prepared, so none is made here that could fail.
-    fn publish(&mut self, topology: Arc<Topology>) {
-        let _ = self.core.tables.publish(topology);
+    fn set_static(&mut self, domain: DomainId, who: Station, port: Option<PortId>) {
+        match port {
+            Some(port) => _ = self.core.tables.set_fixed(domain, who, port, self.core.now),
+            None => _ = self.core.tables.forget(domain, who),
+        }
     }
 
     /// Lets go of a port; `None` when that was done before.
@@ -157,7 +165,7 @@ impl Worker {
     }
 
     fn flow_page(&self, cursor: usize) -> FlowPage {
-        let (flows, next) = self.core.table.page(cursor, PAGE, self.core.tables.epoch());
+        let (flows, next) = self.core.table.page(cursor, PAGE, |port| self.core.tables.epoch(port));
         let aged = |flow: FlowEntry| {
             let idle = self.core.now.since(flow.seen);
             (flow, idle)

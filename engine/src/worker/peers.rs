@@ -19,7 +19,7 @@
 
 use crate::bell::Bell;
 use crate::drop::DropReason;
-use crate::flow::PortId;
+use crate::flow::{Flood, PortId};
 use crate::frame::{Batch, Frame};
 use crate::ports::Io;
 use crate::tables::gossip::Sighting;
@@ -56,16 +56,35 @@ impl Door {
     }
 }
 
+/// What is to be done with a frame that is handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Errand {
+    /// It leaves by this port.
+    Leave(PortId),
+    /// It is flooded to those ports that only the hearer has, of those that the worker of this number has not.
+    Flood(Flood, usize),
+}
+
+impl Errand {
+    /// The port that the frame came in by, as far as is told.
+    pub fn ingress(&self) -> PortId {
+        match self {
+            Errand::Leave(_) => super::ELSEWHERE,
+            Errand::Flood(flood, _) => flood.ingress,
+        }
+    }
+}
+
 /// The ends of the rings to and from one other worker. On cache lines of their own: those of two workers are made side by side.
 #[repr(align(128))]
 struct Link {
     door: Arc<Door>,
-    frames_out: Producer<(PortId, Frame)>,
+    frames_out: Producer<(Errand, Frame)>,
     /// Frames ever handed over.
     handed: u64,
     /// The numbers of the super-frames among those that wait.
     supers: VecDeque<u64>,
-    frames_in: Consumer<(PortId, Frame)>,
+    frames_in: Consumer<(Errand, Frame)>,
     sightings_out: Producer<Sighting>,
     sightings_in: Consumer<Sighting>,
 }
@@ -73,12 +92,12 @@ struct Link {
 impl Link {
     /// Hands one frame over, with at most `supers` super-frames waiting; gives it back where there is no room.
     #[inline]
-    fn hand_over(&mut self, port: PortId, frame: Frame, supers: usize) -> Result<(), Frame> {
+    fn hand_over(&mut self, errand: Errand, frame: Frame, supers: usize) -> Result<(), Frame> {
         let is_super = frame.is_super();
         if is_super && self.supers_waiting() >= supers {
             return Err(frame);
         }
-        self.frames_out.push((port, frame)).map_err(|rtrb::PushError::Full((_, frame))| frame)?;
+        self.frames_out.push((errand, frame)).map_err(|rtrb::PushError::Full((_, frame))| frame)?;
         if is_super {
             self.supers.push_back(self.handed);
         }
@@ -107,6 +126,7 @@ impl Link {
 /// One worker's way to all others. The default is a worker alone.
 #[derive(Default)]
 pub struct Peers {
+    number: usize,
     own: Option<Arc<Door>>,
     /// By worker number; nothing at its own.
     links: Vec<Option<Link>>,
@@ -121,8 +141,12 @@ impl Peers {
     /// The ways of the workers behind `doors`, who share `frames` small frames.
     pub(crate) fn between(doors: Vec<Arc<Door>>, frames: usize) -> Vec<Peers> {
         let room = share(frames, doors.len()).min(FRAMES);
-        let alone = |door: &Arc<Door>| Peers { own: Some(door.clone()), links: doors.iter().map(|_| None).collect() };
-        let mut all: Vec<Peers> = doors.iter().map(alone).collect();
+        let alone = |(number, door): (usize, &Arc<Door>)| Peers {
+            number,
+            own: Some(door.clone()),
+            links: doors.iter().map(|_| None).collect(),
+        };
+        let mut all: Vec<Peers> = doors.iter().enumerate().map(alone).collect();
         for a in 0..doors.len() {
             for b in 0..a {
                 let (from_a, from_b) = link(&doors[a], &doors[b], room);
@@ -154,17 +178,42 @@ impl Peers {
         self.links.iter_mut().flatten().find_map(|link| link.hear(era))
     }
 
-    /// Hands every frame of `batch` over to `worker`, to leave by `port`; what does not fit is dropped by name.
-    pub fn hand_over(&mut self, worker: usize, port: PortId, batch: &mut Batch, io: &mut Io<'_>) {
+    /// Hands every frame of `batch` over to `worker`; what does not fit is dropped by name, and all of it where there is no
+    /// such worker.
+    pub(super) fn hand_over(&mut self, worker: Option<usize>, errand: Errand, batch: &mut Batch, io: &mut Io<'_>) {
         let supers = share(io.pool.supers(), self.links.len());
-        let link = self.links.get_mut(worker).and_then(Option::as_mut);
+        let link = worker.and_then(|worker| self.links.get_mut(worker)?.as_mut());
         let Some(link) = link else { return batch.drain().for_each(|frame| io.discard(frame, DropReason::PortDown)) };
         for frame in batch.drain() {
-            if let Err(frame) = link.hand_over(port, frame, supers) {
+            if let Err(frame) = link.hand_over(errand, frame, supers) {
                 io.discard(frame, DropReason::HandoverFull);
             }
         }
         link.door.ring();
+    }
+
+    /// Hands one frame over.
+    pub(super) fn hand_over_one(&mut self, worker: usize, errand: Errand, frame: Frame, io: &mut Io<'_>) {
+        let supers = share(io.pool.supers(), self.links.len());
+        let Some(link) = self.links.get_mut(worker).and_then(Option::as_mut) else {
+            return io.discard(frame, DropReason::PortDown);
+        };
+        if let Err(frame) = link.hand_over(errand, frame, supers) {
+            io.discard(frame, DropReason::HandoverFull);
+        }
+        link.door.ring();
+    }
+
+    /// This worker's number.
+    #[inline]
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
+    /// The one of a port's owners that frames of a worker without queue leave by.
+    #[inline]
+    pub fn carrier(&self, owners: &[usize], worker: usize) -> Option<usize> {
+        owners.get(worker % owners.len().max(1)).copied()
     }
 
     /// Numbers below which all other workers lie.
@@ -173,9 +222,9 @@ impl Peers {
         self.links.len()
     }
 
-    /// The next frame that one other worker handed over, and its port.
+    /// The next frame that one other worker handed over, and what is to be done with it.
     #[inline]
-    pub fn handed_over(&mut self, worker: usize) -> Option<(PortId, Frame)> {
+    pub(super) fn handed_over(&mut self, worker: usize) -> Option<(Errand, Frame)> {
         self.links[worker].as_mut()?.frames_in.pop().ok()
     }
 

@@ -102,7 +102,7 @@ impl Rig {
                 port,
                 name,
                 queues: vec![Box::new(queue)],
-                via: 0,
+                owners: [0].into(),
                 counters,
                 up: Arc::default(),
                 caps: CAPS,

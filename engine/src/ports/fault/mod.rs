@@ -186,6 +186,14 @@ impl Queue for FaultQueue {
         lines.into_iter().flatten().min()
     }
 
+    fn is_timed(&self) -> bool {
+        true
+    }
+
+    fn has_unsent(&self) -> bool {
+        self.queue.has_unsent()
+    }
+
     fn close(&mut self, io: &mut Io<'_>) {
         self.incoming.clear(io);
         self.outgoing.clear(io);
