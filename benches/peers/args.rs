@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::crowd::Crowd;
 use crate::metrics::Load;
 use crate::rows::Row;
 use crate::systems::System;
@@ -11,11 +12,14 @@ use std::time::Duration;
 #[derive(Parser, Debug)]
 pub struct Args {
     /// Tables to measure.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "tap,workers,xdp-rate,xdp-rtt,xdp-tap,packet")]
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "tap,workers,xdp-rate,xdp-rtt,xdp-tap,packet,idle")]
     pub rows: Vec<Row>,
     /// Only these systems; otherwise those that each table asks for.
     #[arg(long, value_enum, value_delimiter = ',')]
     pub systems: Vec<System>,
+    /// Of the table `idle`: how many ports are idle, with `x` in how many namespaces.
+    #[arg(long, value_delimiter = ',', default_value = "2,250,1000,1000x1000,4000")]
+    pub crowds: Vec<Crowd>,
     /// Repetitions; a cell is their median.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub runs: u32,
@@ -56,6 +60,11 @@ impl Args {
             loads.dedup();
         }
         plan
+    }
+
+    /// Repetitions of a scene: at most three, since each has many measurements.
+    pub fn scene_runs(&self) -> u32 {
+        self.runs.min(3)
     }
 
     /// Measured part of a TCP transfer, after 1 s of warm-up.

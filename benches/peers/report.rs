@@ -1,6 +1,7 @@
 //! The tables, what could not be measured, the notes, and the JSON file.
 
 use crate::args::Args;
+use crate::grid::Grid;
 use crate::metrics::{Pass, Sample};
 use crate::table::Table;
 use crate::{Failure, Results, halt_poll, lab};
@@ -12,9 +13,6 @@ use std::process::Command;
 
 /// Prints what was measured, as Markdown.
 pub fn print(args: &Args, results: &Results) {
-    if results.samples.is_empty() && results.failures.is_empty() {
-        return;
-    }
     println!("\nBetween two namespaces: median [min-max] of {} runs, all systems interleaved.\n", args.runs);
     println!("{}", machine());
     for pass in [Pass::AsIs, Pass::HaltPoll] {
@@ -25,7 +23,13 @@ pub fn print(args: &Args, results: &Results) {
         }
         print_failures(&results.failures, pass);
     }
-    print_notes(args, &results.samples);
+    if !results.samples.is_empty() {
+        print_notes(args, &results.samples);
+    }
+    results.grids.iter().for_each(Grid::print);
+    if args.quick {
+        println!("\nQuick run: shortened, not for comparing.");
+    }
 }
 
 /// What failed for the same reason twice is said once.
@@ -40,7 +44,12 @@ fn print_failures(failures: &[Failure], pass: Pass) {
 pub fn write_json(file: &Path, results: &Results) -> Result<()> {
     let samples: Vec<Value> = results.samples.iter().map(sample_json).collect();
     let failures: Vec<Value> = results.failures.iter().map(failure_json).collect();
-    let document = json!({ "machine": machine(), "samples": samples, "failures": failures });
+    let document = json!({
+        "machine": machine(),
+        "samples": samples,
+        "failures": failures,
+        "scenes": results.grids.iter().map(Grid::json).collect::<Vec<_>>(),
+    });
     Ok(fs::write(file, format!("{document:#}\n"))?)
 }
 
@@ -98,7 +107,4 @@ sender's and the interrupts'.
 Disturbed by other processes: {disturbed} of {} samples; left out where there are others, marked `!` where not.",
         samples.len()
     );
-    if args.quick {
-        println!("Quick run: shortened, not for comparing.");
-    }
 }
