@@ -2,8 +2,8 @@
 //! rules, Open vSwitch and DPDK.
 //!
 //! ```text
-//! cargo bench --bench peers -- [--rows tap,workers,xdp-rate,xdp-rtt,xdp-tap,packet,idle]
-//!                              [--systems bridge,xdock,...] [--crowds 2,250,...]
+//! cargo bench --bench peers -- [--rows tap,workers,xdp-rate,xdp-rtt,xdp-tap,packet,idle,hostile]
+//!                              [--systems bridge,xdock,...] [--crowds 2,250,...] [--attacks refused,...]
 //!                              [--runs 5] [--quick] [--halt-poll] [--json FILE]
 //! ```
 //!
@@ -17,8 +17,8 @@
 //! put under each load ([`metrics::Load`]) once. A system that cannot be started or measured here is reported with the
 //! reason, and given up after its second failure.
 //!
-//! One table is about the switch among others: idle ports ([`crowd`]). Its lines are scenes with a switch each, interleaved too;
-//! what says something is the ratio of two of them in the same run ([`grid`]).
+//! Two tables are about the switch among others: idle ports ([`crowd`]) and hostile neighbours ([`hostile`]). Their lines are scenes
+//! with a switch each, interleaved too; what says something is the ratio of two of them in the same run ([`grid`]).
 //!
 //! Placement decides such numbers, so each row states it (see [`systems::Placement`]). Kernel systems switch inside the
 //! sender's own system call; a userspace switch owns CPU 1, and the hosts either share CPU 0 (`own core`) or the server
@@ -37,6 +37,7 @@
 mod account;
 mod args;
 mod bpf;
+mod bulk;
 mod cells;
 mod connect;
 mod cpu;
@@ -44,6 +45,7 @@ mod crowd;
 mod generator;
 mod grid;
 mod halt_poll;
+mod hostile;
 mod interrupt;
 #[path = "../../tests/lab/mod.rs"]
 mod lab;
@@ -154,6 +156,9 @@ fn measure_passes(args: &Args, results: &mut Results) -> Result<()> {
 fn measure_scenes(args: &Args, results: &mut Results) -> Result<()> {
     if args.rows.contains(&Row::Idle) {
         results.grids.push(crowd::measure(args)?);
+    }
+    if args.rows.contains(&Row::Hostile) {
+        results.grids.push(hostile::measure(args)?);
     }
     Ok(())
 }

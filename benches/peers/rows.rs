@@ -21,6 +21,8 @@ pub enum Row {
     Packet,
     /// TAPs that have nothing to say beside two hosts: scenes of their own, see `crowd`.
     Idle,
+    /// A hostile container beside two hosts: scenes of their own, see `hostile`.
+    Hostile,
 }
 
 const KERNEL: [System; 2] = [System::Direct, System::Bridge];
@@ -36,6 +38,7 @@ impl Row {
             Self::XdpTap => "TCP between a TAP (h1) and an AF_XDP port (h2)",
             Self::Packet => "TCP between packet ports",
             Self::Idle => "Idle ports",
+            Self::Hostile => "Hostile neighbours",
         }
     }
 
@@ -50,12 +53,12 @@ impl Row {
             Self::XdpRtt => vec![System::OvsAfxdp, System::Testpmd, System::XdockXdp, System::XdockXdpBusy],
             Self::XdpTap => vec![System::OvsTapSystemTso, System::OvsTapAfxdp, System::XdockTapXdp],
             Self::Packet => vec![System::XdockPacket],
-            Self::Idle => Vec::new(),
+            Self::Idle | Self::Hostile => Vec::new(),
         };
         let kernel = match self {
             Self::Tap => &KERNEL[..],
             Self::XdpRate | Self::XdpRtt | Self::Packet => &KERNEL[1..],
-            Self::Workers | Self::XdpTap | Self::Idle => &[],
+            Self::Workers | Self::XdpTap | Self::Idle | Self::Hostile => &[],
         };
         [kernel, &userspace].concat()
     }
@@ -68,7 +71,7 @@ impl Row {
 
     /// Whether it is measured in scenes of its own.
     pub fn is_scene(self) -> bool {
-        self == Self::Idle
+        matches!(self, Self::Idle | Self::Hostile)
     }
 
     /// What is done to each system.
@@ -80,7 +83,7 @@ impl Row {
             Self::XdpRtt => &[Load::Rtt],
             Self::XdpTap => &[Load::Tcp1, Load::TcpBack],
             Self::Packet => &[Load::Tcp1, Load::Tcp4],
-            Self::Idle => &[],
+            Self::Idle | Self::Hostile => &[],
         }
     }
 
