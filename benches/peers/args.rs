@@ -38,6 +38,12 @@ pub struct Args {
     /// Measure a second time with the guest's halt polling on (`guest_halt_poll_ns`), restored afterwards.
     #[arg(long)]
     pub halt_poll: bool,
+    /// The load test of CI instead: two minutes, judged by the ratios in `benches/recorded.toml`.
+    #[arg(long)]
+    pub ci: bool,
+    /// Write those ratios anew.
+    #[arg(long, requires = "ci")]
+    pub record: bool,
     /// Write every sample to this file as JSON.
     #[arg(long)]
     pub json: Option<PathBuf>,

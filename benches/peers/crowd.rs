@@ -64,6 +64,11 @@ impl FromStr for Crowd {
 }
 
 impl Crowd {
+    /// So many ports in so many namespaces.
+    pub const fn new(ports: usize, namespaces: usize) -> Self {
+        Self { ports, namespaces }
+    }
+
     fn name(self) -> String {
         match self.namespaces {
             NAMESPACES => self.ports.to_string(),
@@ -117,14 +122,14 @@ fn traffic(bed: &Testbed, args: &Args) -> Result<Values> {
     let placement = Placement::OwnCore;
     let transfer = Transfer { streams: 1, back: false, placement };
     let rate = tcp::measure(bed, transfer, args.tcp_time())?.rate;
-    let rtt = rtt::measure(bed, placement, args.rtt_time())?;
+    let rtt = rtt::endure(bed, placement, 2 * args.rtt_time(), Duration::ZERO)?;
     let (paced, load) = during(bed, || rtt::endure(bed, placement, 2 * args.rtt_time(), PAUSE))?;
     let paced = [(PACED_P50, paced.p50), (PACED_P99, paced.p99), (PACED_CPU, load)];
     Ok([(TCP, rate), (P50, rtt.p50), (P99, rtt.p99)].into_iter().chain(paced).collect())
 }
 
 /// The switch's part of a core while nothing is asked of it, in percent.
-pub fn idle(bed: &Testbed, time: Duration) -> Result<f64> {
+fn idle(bed: &Testbed, time: Duration) -> Result<f64> {
     interrupt::pause(REST)?;
     Ok(during(bed, || interrupt::pause(time))?.1)
 }

@@ -5,6 +5,7 @@
 //! cargo bench --bench peers -- [--rows tap,workers,xdp-rate,xdp-rtt,xdp-tap,packet,idle,hostile]
 //!                              [--systems bridge,xdock,...] [--crowds 2,250,...] [--attacks refused,...]
 //!                              [--runs 5] [--quick] [--halt-poll] [--json FILE]
+//! cargo bench --bench peers -- --ci [--record]
 //! ```
 //!
 //! # Theory of operation
@@ -19,6 +20,8 @@
 //!
 //! Two tables are about the switch among others: idle ports ([`crowd`]) and hostile neighbours ([`hostile`]). Their lines are scenes
 //! with a switch each, interleaved too; what says something is the ratio of two of them in the same run ([`grid`]).
+//!
+//! `--ci` is another load test with the same parts, two minutes long and judged: see [`ci`].
 //!
 //! Placement decides such numbers, so each row states it (see [`systems::Placement`]). Kernel systems switch inside the
 //! sender's own system call; a userspace switch owns CPU 1, and the hosts either share CPU 0 (`own core`) or the server
@@ -39,6 +42,7 @@ mod args;
 mod bpf;
 mod bulk;
 mod cells;
+mod ci;
 mod connect;
 mod cpu;
 mod crowd;
@@ -100,13 +104,20 @@ fn main() -> ExitCode {
         println!("peers: a load test, not a test; run it by `cargo bench --bench peers`");
         return ExitCode::SUCCESS;
     }
-    match run(&args) {
+    match if args.ci { run_ci(&args) } else { run(&args) } {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("peers: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// The load test of CI.
+fn run_ci(args: &Args) -> Result<()> {
+    check(args)?;
+    interrupt::install()?;
+    ci::run(args)
 }
 
 /// Prints what was measured even when a later measurement failed.

@@ -71,15 +71,20 @@ fn failure_json(failure: &Failure) -> Value {
 
 /// Kernel, processors and peers that the numbers belong to.
 fn machine() -> String {
+    let ovs = version(&["ovs-vswitchd", "--version"], "no Open vSwitch");
+    let dpdk = version(&["dpkg-query", "-W", "-f=DPDK ${Version}", "dpdk-dev"], "no DPDK");
+    format!("{}; {ovs}; {dpdk}", host())
+}
+
+/// Kernel and processors.
+pub fn host() -> String {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
     let count = cpus.lines().filter(|line| line.starts_with("processor")).count();
     let polling = halt_poll::value().unwrap_or_else(|_| "absent".to_owned());
     let model = model.trim_start_matches([':', '\t', ' ']);
-    let ovs = version(&["ovs-vswitchd", "--version"], "no Open vSwitch");
-    let dpdk = version(&["dpkg-query", "-W", "-f=DPDK ${Version}", "dpdk-dev"], "no DPDK");
-    format!("Linux {}, {count} x {model}, guest_halt_poll_ns {polling}; {ovs}; {dpdk}", kernel.trim())
+    format!("Linux {}, {count} x {model}, guest_halt_poll_ns {polling}", kernel.trim())
 }
 
 /// The first line that a command prints.

@@ -2,6 +2,7 @@
 
 use super::{Lab, NETNS, Namespace};
 use rustix::mount::mount_bind;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use std::fs::{self, File};
 use std::path::Path;
@@ -18,6 +19,7 @@ impl Lab {
     /// # Errors
     /// When one cannot be made. Those that were are removed.
     pub fn crowd(&self, role: &str, count: usize) -> io::Result<Vec<Namespace>> {
+        allow_descriptors()?;
         fs::create_dir_all(NETNS)?;
         let names: Vec<String> = (0..count).map(|n| format!("{}-{role}{n}", self.prefix)).collect();
         let chunks = names.chunks(count.div_ceil(HANDS).max(1));
@@ -27,6 +29,12 @@ impl Lab {
         });
         Ok(all?.into_iter().flatten().collect())
     }
+}
+
+/// Each namespace is an open file, and a shell often allows a thousand: raises the limit as far as it may be.
+fn allow_descriptors() -> io::Result<()> {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
 }
 
 /// Leaves the calling thread in the last of them.

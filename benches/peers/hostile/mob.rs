@@ -52,6 +52,8 @@ impl Mob {
         })??;
         let mob = Self { attack, _deaf: (tap, socket), bed };
         mob.prepare()?;
+        // What making the domain, or removing the one before, leaves the kernel to do is no part of it.
+        interrupt::pause(ONSET)?;
         Ok(mob)
     }
 

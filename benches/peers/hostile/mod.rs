@@ -31,15 +31,17 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// Frames of the attacker that the switch must at least have read: otherwise it was no attack.
 const LEAST: u64 = 50;
 
-const ALONE: &str = "TCP alone, Gbit/s";
-const ATTACKED: &str = "attacked";
+/// Before the attack.
+pub const ALONE: &str = "TCP alone, Gbit/s";
+/// During the attack.
+pub const ATTACKED: &str = "attacked";
 const ELSEWHERE: &str = "load elsewhere";
-/// What of the hosts' TCP is left.
-pub const KEPT: &str = "attacked / alone";
-/// What of it the switch leaves.
-pub const FAIR: &str = "attacked / elsewhere";
-const P50_ALONE: &str = "RTT p50 alone, us";
-const P50_ATTACKED: &str = "p50 attacked";
+const KEPT: &str = "attacked / alone";
+const FAIR: &str = "attacked / elsewhere";
+/// Before the attack.
+pub const P50_ALONE: &str = "RTT p50 alone, us";
+/// During the attack.
+pub const P50_ATTACKED: &str = "p50 attacked";
 const P50_ELSEWHERE: &str = "p50 elsewhere";
 const P99_ALONE: &str = "RTT p99 alone, us";
 const P99_ATTACKED: &str = "p99 attacked";

@@ -10,6 +10,7 @@
 mod cores;
 mod rig;
 mod spread;
+mod yardstick;
 
 use cores::{Common, rate};
 use crossdock_engine::clock::{Millis, ticks};
