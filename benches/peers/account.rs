@@ -6,8 +6,8 @@ use anyhow::{Context, Result, ensure};
 use crossdock::bench::account::Account;
 use std::time::{Duration, Instant};
 
-/// Until everything has arrived.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Until everything has arrived: a full queue of super-frames that have to be cut small takes many seconds.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks.
 const TICK: Duration = Duration::from_millis(20);
 

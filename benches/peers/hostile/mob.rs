@@ -41,9 +41,8 @@ impl Mob {
     /// Starts the switch. Nobody attacks yet.
     pub fn gather(attack: Attack) -> Result<Self> {
         let bed = Testbed::among(System::Xdock, |lab, switch| domain(attack, lab, switch))?;
-        let [_, neighbour, elsewhere, ..] = &bed.neighbours.namespaces[..] else { unreachable!("made above") };
-        let sink = TapConfig { netns: Some(elsewhere.name().to_owned()), ..TapConfig::new("sink", "eth0") };
-        let tap = Tap::create(&sink)?;
+        let (neighbour, elsewhere) = (&bed.neighbours.namespaces[1], &bed.neighbours.namespaces[2]);
+        let tap = elsewhere.run(|| Tap::create(&TapConfig::new("sink", "eth0")))??;
         let socket = neighbour.run(|| {
             let mut hello = super::frames::broadcast(0);
             hello[6..12].copy_from_slice(&NEIGHBOUR);
