@@ -3,7 +3,7 @@
 
 use std::io;
 use std::marker::PhantomData;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
 use zerocopy::FromZeros;
 
@@ -12,7 +12,7 @@ const HUGE: usize = 2 << 20;
 /// The smallest unit of memory that the kernel gives.
 const PAGE: usize = 4096;
 
-/// Anonymous memory, zeroed, populated when mapped, in huge pages where the kernel has some.
+/// Anonymous memory, zeroed, in huge pages where the kernel has some.
 pub(crate) struct Mapping {
     start: NonNull<u8>,
     len: usize,
@@ -24,18 +24,41 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps `len` bytes.
+    /// Maps `len` bytes, of which the kernel gives each page when it is touched.
+    ///
+    /// # Errors
+    /// When there is no address space for it, or the system counts what might be used (`vm.overcommit_memory` = 2).
     pub fn new(len: usize) -> io::Result<Mapping> {
-        let whole = if len < HUGE { Some(len.max(1)) } else { len.checked_next_multiple_of(HUGE) };
-        let len = whole.ok_or(io::ErrorKind::OutOfMemory)?;
-        let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches nothing of ours.
-        let start = unsafe { libc::mmap(std::ptr::null_mut(), len, prot, flags, -1, 0) };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
+        let unit = if len < HUGE { PAGE } else { HUGE };
+        let len = len.max(1).checked_next_multiple_of(unit).ok_or(io::ErrorKind::OutOfMemory)?;
+        let mapping = map(len).map(|start| Mapping { start, len })?;
+        mapping.advise(0..len, libc::MADV_HUGEPAGE);
+        Ok(mapping)
+    }
+
+    /// Maps `len` bytes and has all of them at once.
+    ///
+    /// # Errors
+    /// As of [`Mapping::new`].
+    pub fn populated(len: usize) -> io::Result<Mapping> {
+        let mapping = Mapping::new(len)?;
+        mapping.populate(0..len);
+        Ok(mapping)
+    }
+
+    /// Asks for these bytes now. A refusal only costs page faults later.
+    pub fn populate(&self, bytes: Range<usize>) {
+        self.advise(bytes, libc::MADV_POPULATE_WRITE);
+    }
+
+    /// Tells the kernel something about the pages that these bytes begin in or fill.
+    fn advise(&self, bytes: Range<usize>, advice: libc::c_int) {
+        let (from, to) = (bytes.start / PAGE * PAGE, bytes.end.min(self.len));
+        // Miri has no such call.
+        if cfg!(not(miri)) && from < to {
+            // SAFETY: the range lies in our own mapping, and the advice changes nothing that it holds.
+            unsafe { libc::madvise(self.start.as_ptr().add(from).cast(), to - from, advice) };
         }
-        hint(start, len);
-        NonNull::new(start.cast()).map(|start| Mapping { start, len }).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
     }
 
     /// Whether an address lies in the mapping.
@@ -50,16 +73,16 @@ impl Mapping {
     }
 }
 
-/// Asks for huge pages, and for all of them now.
-fn hint(start: *mut libc::c_void, len: usize) {
-    // Miri has no such call.
-    if cfg!(not(miri)) {
-        // SAFETY: both calls concern a mapping just made; they are hints, and a refusal only costs page faults later.
-        unsafe {
-            libc::madvise(start, len, libc::MADV_HUGEPAGE);
-            libc::madvise(start, len, libc::MADV_POPULATE_WRITE);
-        }
+/// Maps fresh memory.
+fn map(len: usize) -> io::Result<NonNull<u8>> {
+    let (prot, flags) =
+        (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE);
+    // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches nothing of ours.
+    let start = unsafe { libc::mmap(std::ptr::null_mut(), len, prot, flags, -1, 0) };
+    if start == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
     }
+    NonNull::new(start.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
 }
 
 impl Drop for Mapping {
@@ -97,15 +120,7 @@ impl<T: FromZeros> GrowSlab<T> {
         let bytes = max.max(1).checked_mul(size_of::<T>()).ok_or(io::ErrorKind::OutOfMemory)?;
         let unit = if bytes < HUGE { PAGE } else { HUGE };
         let room = bytes.checked_next_multiple_of(unit).ok_or(io::ErrorKind::OutOfMemory)?;
-        let (prot, flags) =
-            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE);
-        // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches nothing of ours.
-        let start = unsafe { libc::mmap(std::ptr::null_mut(), room, prot, flags, -1, 0) };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(GrowSlab { start, room, ready: 0, len: 0, items: PhantomData })
+        Ok(GrowSlab { start: map(room)?, room, ready: 0, len: 0, items: PhantomData })
     }
 
     /// Appends a value: zero, or what was removed there. False when the limit is reached.
@@ -199,7 +214,7 @@ impl<T: FromZeros> Slab<T> {
     pub fn new(len: usize) -> io::Result<Slab<T>> {
         const { assert!(align_of::<T>() <= PAGE) };
         let bytes = len.checked_mul(size_of::<T>()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Slab { map: Mapping::new(bytes)?, len, items: PhantomData })
+        Ok(Slab { map: Mapping::populated(bytes)?, len, items: PhantomData })
     }
 }
 

@@ -71,9 +71,9 @@ pub struct EngineConfig {
     pub persist: bool,
     /// Flow-cache entries of a worker.
     pub flows_max: u32,
-    /// Frames of 4 KiB.
+    /// Most frames of 4 KiB.
     pub frames: u32,
-    /// Frames of 68 KiB.
+    /// Most frames of 68 KiB.
     pub super_frames: u32,
 }
 

@@ -32,9 +32,9 @@ pub struct Config {
     pub cores: Vec<usize>,
     /// What a worker does when no frame waits.
     pub polling: Polling,
-    /// Frames of 4 KiB.
+    /// Most frames of 4 KiB. Memory is taken as they are needed.
     pub frames: usize,
-    /// Frames of 68 KiB.
+    /// Most frames of 68 KiB, likewise.
     pub super_frames: usize,
     /// Sizes of each worker.
     pub worker: WorkerConfig,
@@ -47,8 +47,8 @@ impl Default for Config {
         Config {
             cores: Vec::new(),
             polling: Polling::Adaptive(SPIN),
-            frames: 8192,
-            super_frames: 256,
+            frames: 65_536,
+            super_frames: 4096,
             worker: WorkerConfig::default(),
             stages: Box::new(Vec::new),
         }

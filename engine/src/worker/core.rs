@@ -4,7 +4,7 @@ use super::ELSEWHERE;
 use super::WorkerConfig;
 use super::flood::{Flooding, MOST, scratch};
 use super::outlet::Outlet;
-use super::peers::{BURST, Errand, FRAMES};
+use super::peers::{BURST, Errand, FRAMES, Parcel};
 use super::ports::Ports;
 use super::schedule::QueueId;
 use crate::clock::{Millis, ticks, ticks_in};
@@ -128,7 +128,7 @@ impl Core {
         while frames < BURST
             && self.foreign[peer].is_none()
             && self.copies < MOST
-            && let Some((errand, frame)) = self.ports.peers.handed_over(peer)
+            && let Some(Parcel { errand, frame }) = self.ports.peers.handed_over(peer)
         {
             self.carry_out(peer, errand, frame);
             frames += 1;
@@ -166,7 +166,7 @@ impl Core {
     pub fn abandon_deliveries(&mut self) {
         for peer in 0..self.ports.peers.count() {
             let begun = self.foreign[peer].take().map(|flooding| flooding.abandon());
-            let rest = std::iter::from_fn(|| self.ports.peers.handed_over(peer).map(|(_, frame)| frame));
+            let rest = std::iter::from_fn(|| self.ports.peers.handed_over(peer).map(|parcel| parcel.frame));
             for frame in begun.into_iter().chain(rest) {
                 self.ports.strays.count_drop(DropReason::PortDown);
                 self.pool.free(frame);
