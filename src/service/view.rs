@@ -1,9 +1,11 @@
 //! The state of the switch in the shapes of the control socket.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use crossdock_engine::drop::DropReason;
 use crossdock_engine::flow::FlowKey;
+use crossdock_engine::ports::{NetnsId, NetnsNames};
 use crossdock_engine::program::Action;
 use crossdock_engine::switch::{DomainStatus, FdbStatus, FlowStatus, PortStatus, WorkerStatus};
 use crossdock_engine::tables::vlan::Tagging;
@@ -15,8 +17,8 @@ use crate::control::api::{DomainInfo, DropInfo, Drops, FdbInfo, FlowInfo, Offloa
 impl Service {
     /// All ports, by name.
     pub fn ports(&self) -> Vec<PortInfo> {
-        let entries = self.entries();
-        let info = |status: PortStatus| Some(port(entries.get(&status.name)?, status));
+        let (entries, names) = (self.entries(), OnceCell::new());
+        let info = |status: PortStatus| Some(port(entries.get(&status.name)?, status, &names));
         let mut ports: Vec<_> = self.switch.ports().into_iter().filter_map(info).collect();
         ports.sort_by(|a, b| a.name.cmp(&b.name));
         ports
@@ -89,14 +91,15 @@ impl Service {
     }
 }
 
-fn port(entry: &Entry, status: PortStatus) -> PortInfo {
+fn port(entry: &Entry, status: PortStatus, names: &OnceCell<NetnsNames>) -> PortInfo {
     let place = entry.handle.whereabouts();
-    let (ifname, netns) = place.map_or((None, None), |place| (Some(place.ifname), place.netns));
+    let netns = netns(entry, place.as_ref().and_then(|place| place.netns), names);
+    let ifname = place.map(|place| place.ifname);
     let drops = port_drops(&status);
     let count = &status.counters;
     PortInfo {
         ifname: ifname.unwrap_or_else(|| entry.config.ifname.clone()),
-        netns: netns.or_else(|| entry.config.netns.clone()),
+        netns,
         kind: status.kind.into(),
         domain: status.domain.unwrap_or_default(),
         vlan: (status.vlan != Tagging::Transparent).then(|| VlanKeys::of(&status.vlan)),
@@ -113,6 +116,13 @@ fn port(entry: &Entry, status: PortStatus) -> PortInfo {
         offload: OffloadInfo { csum: status.caps.csum, tso: status.caps.tso, uso: status.caps.uso, tunnel: false },
         name: status.name,
     }
+}
+
+/// The name of the namespace that a port is in: as it was asked for unless it has moved. Only then are all names read, once.
+fn netns(entry: &Entry, place: Option<NetnsId>, names: &OnceCell<NetnsNames>) -> Option<String> {
+    let elsewhere = place.filter(|id| entry.handle.holds() != Some(*id));
+    let found = elsewhere.and_then(|id| names.get_or_init(NetnsNames::read).of(id).map(str::to_owned));
+    found.or_else(|| entry.config.netns.clone())
 }
 
 fn port_drops(status: &PortStatus) -> BTreeMap<String, u64> {

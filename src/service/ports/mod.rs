@@ -10,7 +10,7 @@ mod xdp;
 use std::fmt::Display;
 use std::io;
 
-use crossdock_engine::ports::{NetnsError, Port, Whereabouts};
+use crossdock_engine::ports::{NetnsError, NetnsId, Port, Whereabouts};
 use tracing::warn;
 
 use super::{Kind, Refusal};
@@ -26,6 +26,11 @@ pub(super) struct Made {
 pub(super) trait Handle: Send {
     /// Where its interface is now; `None` when it is gone, or never was.
     fn whereabouts(&self) -> Option<Whereabouts>;
+
+    /// The namespace, other than ours, that lives for as long as the port is open, deleted or not.
+    fn holds(&self) -> Option<NetnsId> {
+        None
+    }
 
     /// What was made for the port is to outlive the switch.
     ///

@@ -1,7 +1,7 @@
 //! Packet ports: interfaces of somebody else, through packet sockets.
 
-use crossdock_engine::ports::Whereabouts;
 use crossdock_engine::ports::packet::{Packet, PacketConfig, PacketError, PacketHandle};
+use crossdock_engine::ports::{NetnsId, Whereabouts};
 
 use super::{Handle, Kind, Made, Refusal, no_netns};
 use crate::config::PortConfig;
@@ -16,6 +16,10 @@ pub(super) fn make(port: &PortConfig) -> Result<Made, Refusal> {
 impl Handle for PacketHandle {
     fn whereabouts(&self) -> Option<Whereabouts> {
         self.whereabouts()
+    }
+
+    fn holds(&self) -> Option<NetnsId> {
+        self.holds()
     }
 }
 

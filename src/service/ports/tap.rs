@@ -3,8 +3,8 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crossdock_engine::ports::Whereabouts;
 use crossdock_engine::ports::tap::{Route, Tap, TapConfig, TapError, TapHandle};
+use crossdock_engine::ports::{NetnsId, Whereabouts};
 use crossdock_engine::wire::Cidr;
 
 use super::{Handle, Kind, Made, Refusal, no_netns};
@@ -20,6 +20,10 @@ pub(super) fn make(port: &PortConfig, adopt: bool) -> Result<Made, Refusal> {
 impl Handle for TapHandle {
     fn whereabouts(&self) -> Option<Whereabouts> {
         self.whereabouts()
+    }
+
+    fn holds(&self) -> Option<NetnsId> {
+        self.holds()
     }
 
     fn keep(&self) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! AF_XDP ports: interfaces of somebody else, through memory shared with the kernel.
 
-use crossdock_engine::ports::Whereabouts;
 use crossdock_engine::ports::xdp::{BusyPoll, Xdp, XdpConfig, XdpError, XdpHandle};
+use crossdock_engine::ports::{NetnsId, Whereabouts};
 use tracing::info;
 
 use super::{Handle, Kind, Made, Refusal, no_netns, packet_instead};
@@ -22,6 +22,10 @@ pub(super) fn make(port: &PortConfig) -> Result<Made, Refusal> {
 impl Handle for XdpHandle {
     fn whereabouts(&self) -> Option<Whereabouts> {
         self.whereabouts()
+    }
+
+    fn holds(&self) -> Option<NetnsId> {
+        self.holds()
     }
 }
 
