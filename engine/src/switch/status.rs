@@ -1,6 +1,6 @@
 //! What a running switch shows: read from counters and by asking the worker for pages, without stopping anything.
 
-use super::registry::sum;
+use super::registry::{Registered, Registry, sum};
 use super::workers::Link;
 use super::{Error, Switch};
 use crate::drop::DropReason;
@@ -11,7 +11,7 @@ use crate::program::Action;
 use crate::stats::PortCounters;
 use crate::table::FlowEntry;
 use crate::tables::fdb::FdbEntry;
-use crate::tables::topology::DomainId;
+use crate::tables::topology::{DomainId, Topology};
 use crate::tables::vlan::Tagging;
 use crate::trace::{Hypothesis, Trace};
 use crate::wire::Mac;
@@ -147,23 +147,41 @@ impl Conservation {
     }
 }
 
+/// What is worth a look once a second.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortGlance {
+    /// The port's name.
+    pub name: String,
+    /// Whether frames can pass.
+    pub up: bool,
+    /// Frames dropped as [`DropReason::MacFlapping`].
+    pub flapping: u64,
+}
+
 impl Switch {
-    /// All ports.
+    /// All ports, by number.
     pub fn ports(&self) -> Vec<PortStatus> {
         let registry = self.registry();
-        let domain = |id| registry.domain(id).map(|d| d.name.clone());
         let topology = registry.topology();
-        let status = registry.ports().map(|(id, port)| PortStatus {
+        registry.ports().map(|(id, port)| status(&registry, &topology, id, port)).collect()
+    }
+
+    /// One port.
+    pub fn port(&self, name: &str) -> Option<PortStatus> {
+        let registry = self.registry();
+        let id = registry.port_id(name).ok()?;
+        Some(status(&registry, &registry.topology(), id, registry.port(id)?))
+    }
+
+    /// All ports, at a glance: cheap enough for once a second with thousands of them.
+    pub fn glances(&self) -> Vec<PortGlance> {
+        let flaps = |counters: &PortCounters| counters.drops[DropReason::MacFlapping.index()].get();
+        let glance = |port: &Registered| PortGlance {
             name: port.name.clone(),
-            kind: port.kind,
-            domain: port.view.domain.and_then(domain),
-            isolated: port.view.isolated,
-            vlan: topology.port(id).map(|view| view.vlan.clone()).unwrap_or_default(),
             up: port.up.load(Relaxed),
-            caps: port.caps.clone(),
-            counters: port.total(),
-        });
-        status.collect()
+            flapping: port.counters.iter().map(|counters| flaps(counters)).sum(),
+        };
+        self.registry().ports().map(|(_, port)| glance(port)).collect()
     }
 
     /// How many addresses each domain has learned, by the domain's name. Every worker knows all; the first is asked.
@@ -171,8 +189,8 @@ impl Switch {
     /// # Errors
     /// When the switch has stopped.
     pub fn fdb_sizes(&self) -> Result<BTreeMap<String, usize>, Error> {
-        let registry = self.registry();
         let sizes = self.workers.ask(0, Command::CountFdb)?;
+        let registry = self.registry();
         let name = |id| registry.domain(id).map(|domain| domain.name.clone());
         Ok(sizes.into_iter().filter_map(|(id, size)| Some((name(id)?, size))).collect())
     }
@@ -180,13 +198,17 @@ impl Switch {
     /// All domains.
     pub fn domains(&self) -> Vec<DomainStatus> {
         let registry = self.registry();
-        let names = |id| registry.ports().filter(move |(_, p)| p.view.domain == Some(id)).map(|(_, p)| p.name.clone());
+        let mut members: BTreeMap<DomainId, Vec<String>> = BTreeMap::new();
+        for (_, port) in registry.ports() {
+            let Some(domain) = port.view.domain else { continue };
+            members.entry(domain).or_default().push(port.name.clone());
+        }
         let status = registry.domains().map(|(id, domain)| DomainStatus {
             name: domain.name.clone(),
             ageing_s: domain.ageing_s,
             fdb_max: domain.fdb_max,
             mac: domain.mac,
-            ports: names(id).collect(),
+            ports: members.remove(&id).unwrap_or_default(),
         });
         status.collect()
     }
@@ -196,37 +218,42 @@ impl Switch {
     /// # Errors
     /// When the switch has stopped.
     pub fn fdb(&self) -> Result<Vec<FdbStatus>, Error> {
+        let domains: BTreeMap<DomainId, String> =
+            self.registry().domains().map(|(id, domain)| (id, domain.name.clone())).collect();
+        let known = self.known(domains.keys().copied().collect())?;
         let registry = self.registry();
-        let mut all = Vec::new();
-        for (id, domain) in registry.domains() {
-            let status = |(entry, age): (FdbEntry, u32)| FdbStatus {
-                domain: domain.name.clone(),
-                vlan: entry.vlan.vid().map(Vid::number),
-                service: entry.vlan.is_service(),
-                mac: entry.mac,
-                port: registry.port(entry.port).map_or_else(|| "-".into(), |p| p.name.clone()),
-                age: Duration::from_millis(age.into()),
-                fixed: entry.fixed,
-            };
-            all.extend(self.known(id)?.into_iter().map(status));
-        }
-        Ok(all)
+        let status = |(domain, entry, age): (DomainId, FdbEntry, u32)| FdbStatus {
+            domain: domains.get(&domain).cloned().unwrap_or_default(),
+            vlan: entry.vlan.vid().map(Vid::number),
+            service: entry.vlan.is_service(),
+            mac: entry.mac,
+            port: registry.port(entry.port).map_or_else(|| "-".into(), |p| p.name.clone()),
+            age: Duration::from_millis(age.into()),
+            fixed: entry.fixed,
+        };
+        Ok(known.into_iter().map(status).collect())
     }
 
-    /// What is known of a domain's addresses. Every worker knows all; the one that an address's frames come to has seen
-    /// it last.
-    fn known(&self, domain: DomainId) -> Result<Vec<(FdbEntry, u32)>, Error> {
-        let mut all: Vec<(FdbEntry, u32)> = Vec::new();
+    /// What is known of the addresses of domains. Every worker knows all; the one that an address's frames come to has seen it
+    /// last.
+    fn known(&self, domains: Vec<DomainId>) -> Result<Vec<(DomainId, FdbEntry, u32)>, Error> {
+        let mut all: Vec<(DomainId, FdbEntry, u32)> = Vec::new();
         for worker in self.workers.numbers() {
-            let mut cursor = Some(0);
-            while let Some(from) = cursor {
-                let page = self.workers.ask(worker, |reply| Command::ShowFdb(domain, from, reply))?;
-                all.extend(page.entries);
-                cursor = page.next;
+            let mut left: Vec<(DomainId, usize)> = domains.iter().map(|&domain| (domain, 0)).collect();
+            while !left.is_empty() {
+                let ask = |&(domain, from)| (worker, move |reply| Command::ShowFdb(domain, from, reply));
+                let pages = self.workers.ask_each(left.iter().map(ask))?;
+                let pages = left.iter().map(|(domain, _)| *domain).zip(pages);
+                let mut next = Vec::new();
+                for (domain, page) in pages {
+                    all.extend(page.entries.into_iter().map(|(entry, age)| (domain, entry, age)));
+                    next.extend(page.next.map(|from| (domain, from)));
+                }
+                left = next;
             }
         }
-        all.sort_by_key(|&(entry, age)| (entry.vlan, entry.mac, age));
-        all.dedup_by_key(|(entry, _)| (entry.vlan, entry.mac));
+        all.sort_by_key(|&(domain, entry, age)| (domain, entry.vlan, entry.mac, age));
+        all.dedup_by_key(|(domain, entry, _)| (*domain, entry.vlan, entry.mac));
         Ok(all)
     }
 
@@ -235,12 +262,12 @@ impl Switch {
     /// # Errors
     /// When the switch has stopped.
     pub fn flows(&self) -> Result<Vec<FlowStatus>, Error> {
-        let registry = self.registry();
+        let name = |id| self.registry().port(id).map_or_else(|| "-".into(), |port| port.name.clone());
         let mut all = Vec::new();
         for worker in self.workers.numbers() {
             let status = |(flow, idle): (FlowEntry, u32)| FlowStatus {
                 worker,
-                in_port: registry.port(flow.key.port).map_or_else(|| "-".into(), |p| p.name.clone()),
+                in_port: name(flow.key.port),
                 key: flow.key,
                 program: flow.program,
                 frames: flow.frames,
@@ -328,5 +355,19 @@ impl Switch {
         let id = registry.port_id(name)?;
         let owner = registry.port(id).and_then(|port| port.owners.first().copied());
         Ok((id, owner.unwrap_or_default()))
+    }
+}
+
+fn status(registry: &Registry, topology: &Topology, id: PortId, port: &Registered) -> PortStatus {
+    let domain = port.view.domain.and_then(|domain| registry.domain(domain));
+    PortStatus {
+        name: port.name.clone(),
+        kind: port.kind,
+        domain: domain.map(|domain| domain.name.clone()),
+        isolated: port.view.isolated,
+        vlan: topology.port(id).map(|view| view.vlan.clone()).unwrap_or_default(),
+        up: port.up.load(Relaxed),
+        caps: port.caps.clone(),
+        counters: port.total(),
     }
 }

@@ -128,6 +128,20 @@ impl Workers {
         self.links.get(worker).ok_or(Error::Stopped)?.ask(command)
     }
 
+    /// Gives commands that carry a reply channel, each to its worker, and only then waits for the replies, which are in the same
+    /// order.
+    pub fn ask_each<T, C>(&self, commands: impl IntoIterator<Item = (usize, C)>) -> Result<Vec<T>, Error>
+    where
+        C: FnOnce(Sender<T>) -> Command,
+    {
+        let asked = commands.into_iter().map(|(worker, command)| {
+            let (reply, answer) = bounded(1);
+            self.links.get(worker).ok_or(Error::Stopped)?.tell(command(reply)).map(|()| answer)
+        });
+        let asked = asked.collect::<Result<Vec<Receiver<T>>, Error>>()?;
+        asked.into_iter().map(|answer| answer.recv().map_err(|_| Error::Stopped)).collect()
+    }
+
     /// Asks every worker; the replies by number.
     pub fn ask_all<T>(&self, command: impl Fn(Sender<T>) -> Command) -> Result<Vec<T>, Error> {
         self.numbers().map(|worker| self.ask(worker, &command)).collect()

@@ -62,7 +62,7 @@ impl Scene {
 
     /// What the switch has sent to a port.
     pub fn sent_to(&self, port: &str) -> Traffic {
-        let found = self.service.switch().ports().into_iter().find(|status| status.name == port);
+        let found = self.service.switch().port(port);
         found.map_or_else(Traffic::default, |status| Traffic {
             frames: status.counters.tx_frames.get(),
             bytes: status.counters.tx_bytes.get(),
@@ -88,8 +88,7 @@ impl Scene {
     pub fn agrees(&self, host: &Host) -> io::Result<bool> {
         for _ in 0..SETTLE_TRIES {
             let kernel = host.kernel_counts()?;
-            let ports = self.service.switch().ports();
-            let counters = ports.iter().find(|port| port.name == host.name).map(|port| &port.counters);
+            let counters = self.service.switch().port(&host.name).map(|port| port.counters);
             let exchanged = counters.map(|port| (port.tx_frames.get(), port.rx_frames.get()));
             if exchanged == Some((kernel.received, kernel.sent)) {
                 return Ok(true);

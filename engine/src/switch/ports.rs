@@ -1,0 +1,215 @@
+//! Ports come and go, one or many at a time.
+//!
+//! # Theory of operation
+//!
+//! A port is opened while nothing is held: its name is reserved first. What must be done with the workers is done under the
+//! registry's mutex, which gives all of them the same order, and for many ports at once: one topology is made, and every
+//! command is on its way before the first answer is waited for.
+
+use super::registry::{Registered, Registry};
+use super::{Error, Membership, Switch, close};
+use crate::flow::PortId;
+use crate::ports::{Caps, Port, Queue};
+use crate::tables::topology::{DomainId, PortView};
+use crate::worker::{Attachment, Command};
+use std::sync::Arc;
+
+/// A port that is open, but has no number yet.
+struct Opened {
+    name: String,
+    kind: &'static str,
+    caps: Caps,
+    queues: Vec<Box<dyn Queue>>,
+}
+
+/// The queues that each worker gets of a port.
+type Hands = Vec<Vec<Box<dyn Queue>>>;
+
+impl Switch {
+    /// Opens a port and puts it into a domain; returns when frames pass. Traffic between other ports does not notice, and other
+    /// threads may open ports meanwhile.
+    ///
+    /// # Errors
+    /// When its name is taken, the domain does not exist, or the port cannot be opened; nothing is left behind then.
+    pub fn add_port(&self, port: Box<dyn Port>, membership: &Membership) -> Result<PortId, Error> {
+        self.add_ports(vec![(port, membership)]).pop().unwrap_or(Err(Error::Stopped))
+    }
+
+    /// The same for several ports, which costs the workers hardly more than for one; says of each what became of it.
+    pub fn add_ports(&self, ports: Vec<(Box<dyn Port>, &Membership)>) -> Vec<Result<PortId, Error>> {
+        let opened: Vec<_> =
+            ports.into_iter().map(|(port, membership)| (self.open_new(port, membership), membership)).collect();
+        let (mut registry, mut hands) = (self.registry(), Vec::new());
+        let mut enter = |opened: Opened, membership| {
+            let (id, hand) = self.enter(&mut registry, opened, membership)?;
+            hands.push((id, hand));
+            Ok(id)
+        };
+        let entered: Vec<_> =
+            opened.into_iter().map(|(opened, membership)| opened.and_then(|port| enter(port, membership))).collect();
+        match self.attach(&registry, hands) {
+            Ok(()) => entered,
+            Err(_) => entered.into_iter().map(|result| result.and(Err(Error::Stopped))).collect(),
+        }
+    }
+
+    /// Reserves the name of a port and opens it.
+    fn open_new(&self, port: Box<dyn Port>, membership: &Membership) -> Result<Opened, Error> {
+        let name = port.name().to_owned();
+        {
+            let mut registry = self.registry();
+            registry.domain_id(&membership.domain)?;
+            registry.reserve(&name)?;
+        }
+        self.open(port).inspect_err(|_| self.registry().give_up(&name))
+    }
+
+    fn open(&self, port: Box<dyn Port>) -> Result<Opened, Error> {
+        let (name, kind, caps) = (port.name().to_owned(), port.kind(), port.caps());
+        let queues = port.open(&self.arena, self.workers.count()).map_err(|e| Error::Open(name.clone(), e))?;
+        Ok(Opened { name, kind, caps, queues })
+    }
+
+    /// Gives a port that is open its number, and deals its queues out.
+    fn enter(&self, registry: &mut Registry, port: Opened, membership: &Membership) -> Result<(PortId, Hands), Error> {
+        let Opened { name, kind, caps, queues } = port;
+        let domain = registry.domain_id(&membership.domain).inspect_err(|_| registry.give_up(&name))?;
+        let hand = deal(queues, registry.idlest(), self.workers.count());
+        let counters = hand.iter().map(|_| Arc::default()).collect();
+        let view = view(domain, membership);
+        let new = Registered { name, kind, caps, view, counters, up: Arc::default(), owners: owners(&hand) };
+        Ok((registry.add_port(new)?, hand))
+    }
+
+    /// Opens ports at every worker, and then lets those serve them that have queues.
+    fn attach(&self, registry: &Registry, hands: Vec<(PortId, Hands)>) -> Result<(), Error> {
+        let topology = registry.topology();
+        let serves: Vec<(usize, PortId)> =
+            hands.iter().flat_map(|(id, hand)| owners(hand).into_iter().map(|worker| (worker, *id))).collect();
+        let attachments = hands.into_iter().flat_map(|(id, hand)| attachments(registry, id, hand));
+        // Those with queues first: the others take from them whether the link is up.
+        let (first, then): (Vec<_>, Vec<_>) = attachments.partition(|(_, port)| !port.queues.is_empty());
+        for turn in [first, then] {
+            let topology = &topology;
+            let attach = |(worker, port)| (worker, move |done| Command::Attach(port, topology.clone(), done));
+            self.workers.ask_each(turn.into_iter().map(attach))?;
+        }
+        let serve = |(worker, id)| (worker, move |done| Command::Serve(id, done));
+        self.workers.ask_each(serves.into_iter().map(serve)).map(drop)
+    }
+
+    /// Opens a port again whose interface had gone, or gives a port that is open other queues. It keeps its number, its
+    /// counters and its place in its domain.
+    ///
+    /// # Errors
+    /// When there is no port of its name, or it cannot be opened: then the old one stays as it was.
+    pub fn reopen_port(&self, port: Box<dyn Port>) -> Result<PortId, Error> {
+        self.registry().port_id(port.name())?;
+        let Opened { name, kind, caps, queues } = self.open(port)?;
+        let hand = deal(queues, self.registry().idlest(), self.workers.count());
+        let mut registry = self.registry();
+        let id = registry.port_id(&name)?;
+        let old = self.detach(&registry, &[id])?;
+        registry.reopened(id, kind, caps, owners(&hand));
+        self.attach(&registry, vec![(id, hand)])?;
+        drop(registry);
+        close(old);
+        Ok(id)
+    }
+
+    /// Closes a port whose interface is of no use any more, but keeps it, with its name, its counters and its place in its domain,
+    /// until it is opened again or removed.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub fn close_port(&self, name: &str) -> Result<(), Error> {
+        let queues = {
+            let registry = self.registry();
+            let id = registry.port_id(name)?;
+            self.detach(&registry, &[id])?
+        };
+        close(queues);
+        Ok(())
+    }
+
+    /// Closes and removes a port; returns when it is closed.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    pub fn remove_port(&self, name: &str) -> Result<(), Error> {
+        self.remove_ports(&[name]).map(close)
+    }
+
+    /// Removes ports, and gives back their queues, which the caller has still to [`close`]. No frame passes by them any more.
+    ///
+    /// # Errors
+    /// When one of them does not exist: then none is removed.
+    pub fn remove_ports(&self, names: &[impl AsRef<str>]) -> Result<Vec<Box<dyn Queue>>, Error> {
+        let mut registry = self.registry();
+        let ids = names.iter().map(|name| registry.port_id(name.as_ref())).collect::<Result<Vec<_>, _>>()?;
+        let queues = self.detach(&registry, &ids)?;
+        names.iter().for_each(|name| registry.remove_port(name.as_ref()));
+        self.publish(&registry)?;
+        Ok(queues)
+    }
+
+    /// Takes ports from every worker; gives back their queues.
+    fn detach(&self, registry: &Registry, ids: &[PortId]) -> Result<Vec<Box<dyn Queue>>, Error> {
+        let owns =
+            |&(worker, id): &(usize, PortId)| registry.port(id).is_some_and(|port| port.owners.contains(&worker));
+        let everywhere = ids.iter().flat_map(|&id| self.workers.numbers().map(move |worker| (worker, id)));
+        // Those with queues last: they still send what the others have handed over.
+        let (last, first): (Vec<_>, Vec<_>) = everywhere.partition(owns);
+        let mut queues = Vec::new();
+        for turn in [first, last] {
+            let detach = |(worker, id)| (worker, move |back| Command::Detach(id, back));
+            queues.extend(self.workers.ask_each(turn.into_iter().map(detach))?.into_iter().flatten());
+        }
+        Ok(queues)
+    }
+
+    /// Takes every port from the workers; gives back their queues. Where a worker has ended, it has closed them.
+    pub(super) fn empty(&self) -> Vec<Box<dyn Queue>> {
+        let registry = self.registry();
+        let ids: Vec<PortId> = registry.ports().map(|(id, _)| id).collect();
+        self.detach(&registry, &ids).unwrap_or_default()
+    }
+}
+
+/// Deals queues out to workers, one after another from `first` on.
+fn deal(queues: Vec<Box<dyn Queue>>, first: usize, workers: usize) -> Hands {
+    let mut hands: Hands = (0..workers).map(|_| Vec::new()).collect();
+    for (i, queue) in queues.into_iter().enumerate() {
+        hands[(first + i) % workers].push(queue);
+    }
+    hands
+}
+
+/// The workers that got queues.
+fn owners(hands: &Hands) -> Vec<usize> {
+    (0..hands.len()).filter(|&worker| !hands[worker].is_empty()).collect()
+}
+
+/// A port as each worker gets it.
+fn attachments(registry: &Registry, id: PortId, hands: Hands) -> Vec<(usize, Attachment)> {
+    let Some(port) = registry.port(id) else { return Vec::new() };
+    let attachment = |(worker, queues): (usize, _)| {
+        let attachment = Attachment {
+            port: id,
+            name: port.name.clone(),
+            queues,
+            via: port.owners.get(worker % port.owners.len().max(1)).copied().unwrap_or_default(),
+            counters: port.counters[worker].clone(),
+            up: port.up.clone(),
+            caps: port.caps.clone(),
+        };
+        (worker, attachment)
+    };
+    hands.into_iter().enumerate().map(attachment).collect()
+}
+
+/// What the pipeline must know of a member of `domain`.
+pub(super) fn view(domain: DomainId, membership: &Membership) -> PortView {
+    let Membership { isolated, storm, ref vlan, .. } = *membership;
+    PortView { domain: Some(domain), isolated, storm, vlan: vlan.clone() }
+}
