@@ -8,6 +8,7 @@ use std::time::Duration;
 use crossdock::config::{Config, load};
 use crossdock::control::server::{serve, serve_metrics};
 use crossdock::control::socket::ControlSocket;
+use crossdock::machine;
 use crossdock::service::Service;
 use crossdock::service::observe::{Happening, observe};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -40,15 +41,36 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let signals = runtime.block_on(async { Signals::catch() }).map_err(cannot_run)?;
     let socket = ControlSocket::bind(&config.engine.control)?;
     let metrics = config.engine.metrics.map(listen).transpose()?;
+    // What the kernel refuses is told when a port finds no descriptor left.
+    let _ = machine::raise_file_limit();
     // The usual file may come to be while the switch runs; a reload looks for it.
-    let service = Arc::new(Service::start(&config)?.made_from(file));
+    let service = Arc::new(Service::prepare(&config)?.made_from(file));
     leave_to_workers(&config.engine.cores);
     service.watch(log_gone).map_err(cannot_run)?;
-    tell_start(&config);
-    let ended = runtime.block_on(until(signals, (&socket, metrics), service));
+    let ended = runtime.block_on(live(&config, signals, (&socket, metrics), &service));
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    service.stop();
     runtime.shutdown_timeout(LAST_CALL);
-    ended.map(|signal| info!(signal, "switch stopped")).map_err(cannot_run)
+    info!(signal = ended?, "switch stopped");
+    Ok(())
+}
+
+/// Opens the ports and serves until a signal comes, which may be before they are open; says which.
+async fn live(
+    config: &Config,
+    mut signals: Signals,
+    sockets: (&ControlSocket, Option<TcpListener>),
+    service: &Arc<Service>,
+) -> Result<&'static str, Failure> {
+    let (plugged, all) = (Arc::clone(service), config.clone());
+    // Aside, so that a signal is heard meanwhile.
+    let plugged = tokio::task::spawn_blocking(move || plugged.plug(&all));
+    tokio::select! {
+        plugged = plugged => plugged.map_err(|error| cannot_run(io::Error::other(error)))??,
+        signal = signals.end() => return Ok(signal),
+    }
+    tell_start(config);
+    until(signals, sockets, Arc::clone(service)).await.map_err(cannot_run)
 }
 
 /// Keeps this thread, and those that it starts from now on, off the workers' cores: a capture or a request that runs there holds
@@ -92,6 +114,14 @@ impl Signals {
         let [terminate, interrupt, hangup] =
             [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
         Ok(Self { terminate: terminate?, interrupt: interrupt?, hangup: hangup? })
+    }
+
+    /// Waits for the one that ends the switch; says which.
+    async fn end(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
     }
 }
 

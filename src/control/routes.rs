@@ -120,8 +120,7 @@ fn reload(service: &Service) -> Answer {
 fn add_port(service: &Service, body: &[u8]) -> Result<Answer, Refusal> {
     let port = PortConfig::from_json(&parse(body)?)?;
     service.add_port(&port)?;
-    let made = service.ports().into_iter().find(|made| made.name == port.name);
-    Ok(Answer::new(StatusCode::CREATED, json!(made)))
+    Ok(Answer::new(StatusCode::CREATED, json!(service.port(&port.name))))
 }
 
 fn add_domain(service: &Service, body: &[u8]) -> Result<Answer, Refusal> {

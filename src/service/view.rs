@@ -1,7 +1,7 @@
 //! The state of the switch in the shapes of the control socket.
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crossdock_engine::drop::DropReason;
 use crossdock_engine::flow::FlowKey;
@@ -10,18 +10,24 @@ use crossdock_engine::program::Action;
 use crossdock_engine::switch::{DomainStatus, FdbStatus, FlowStatus, PortStatus, WorkerStatus};
 use crossdock_engine::tables::vlan::Tagging;
 
-use super::{Entry, Refusal, Service};
+use super::roster::Entry;
+use super::{Refusal, Service};
 use crate::config::VlanKeys;
 use crate::control::api::{DomainInfo, DropInfo, Drops, FdbInfo, FlowInfo, OffloadInfo, PortInfo, WorkerInfo};
 
 impl Service {
     /// All ports, by name.
     pub fn ports(&self) -> Vec<PortInfo> {
-        let (entries, names) = (self.entries(), OnceCell::new());
-        let info = |status: PortStatus| Some(port(entries.get(&status.name)?, status, &names));
-        let mut ports: Vec<_> = self.switch.ports().into_iter().filter_map(info).collect();
-        ports.sort_by(|a, b| a.name.cmp(&b.name));
-        ports
+        let status = |status: PortStatus| (status.name.clone(), status);
+        let mut known: HashMap<String, PortStatus> = self.switch.ports().into_iter().map(status).collect();
+        let (roster, names) = (self.roster(), OnceCell::new());
+        roster.iter().filter_map(|entry| Some(port(entry, known.remove(&entry.config.name)?, &names))).collect()
+    }
+
+    /// One port.
+    pub fn port(&self, name: &str) -> Option<PortInfo> {
+        let status = self.switch.port(name)?;
+        Some(port(self.roster().get(name)?, status, &OnceCell::new()))
     }
 
     /// All domains.
@@ -92,7 +98,7 @@ impl Service {
 }
 
 fn port(entry: &Entry, status: PortStatus, names: &OnceCell<NetnsNames>) -> PortInfo {
-    let place = entry.handle.whereabouts();
+    let place = entry.handle.as_ref().and_then(|handle| handle.whereabouts());
     let netns = netns(entry, place.as_ref().and_then(|place| place.netns), names);
     let ifname = place.map(|place| place.ifname);
     let drops = port_drops(&status);
@@ -120,7 +126,8 @@ fn port(entry: &Entry, status: PortStatus, names: &OnceCell<NetnsNames>) -> Port
 
 /// The name of the namespace that a port is in: as it was asked for unless it has moved. Only then are all names read, once.
 fn netns(entry: &Entry, place: Option<NetnsId>, names: &OnceCell<NetnsNames>) -> Option<String> {
-    let elsewhere = place.filter(|id| entry.handle.holds() != Some(*id));
+    let held = entry.handle.as_ref().and_then(|handle| handle.holds());
+    let elsewhere = place.filter(|id| held != Some(*id));
     let found = elsewhere.and_then(|id| names.get_or_init(NetnsNames::read).of(id).map(str::to_owned));
     found.or_else(|| entry.config.netns.clone())
 }

@@ -168,8 +168,9 @@ impl Switch {
         Ok(queues)
     }
 
-    /// Takes every port from the workers; gives back their queues. Where a worker has ended, it has closed them.
-    pub(super) fn empty(&self) -> Vec<Box<dyn Queue>> {
+    /// Takes every port from the workers, and gives back their queues, which the caller has still to [`close`]. Where a worker has
+    /// ended, it has closed them.
+    pub fn release_ports(&self) -> Vec<Box<dyn Queue>> {
         let registry = self.registry();
         let ids: Vec<PortId> = registry.ports().map(|(id, _)| id).collect();
         self.detach(&registry, &ids).unwrap_or_default()

@@ -2,18 +2,19 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use crossdock_engine::ports::tap::{Route, Tap, TapConfig, TapError, TapHandle};
 use crossdock_engine::ports::{NetnsId, Whereabouts};
 use crossdock_engine::wire::Cidr;
 
-use super::{Handle, Kind, Made, Refusal, no_netns};
+use super::{Handle, Kind, Made, Refusal, no_file, no_netns};
 use crate::config::{self, Destination, PortConfig};
 
 /// Creates the TAP, or takes over the one that is there.
 pub(super) fn make(port: &PortConfig, adopt: bool) -> Result<Made, Refusal> {
     let tap = Tap::create(&config(port, adopt)).map_err(|error| refusal(port, &error))?;
-    let handle = Box::new(tap.handle());
+    let handle = Arc::new(tap.handle());
     Ok(Made { port: Box::new(tap), handle })
 }
 
@@ -24,6 +25,10 @@ impl Handle for TapHandle {
 
     fn holds(&self) -> Option<NetnsId> {
         self.holds()
+    }
+
+    fn tap(&self) -> Option<&TapHandle> {
+        Some(self)
     }
 
     fn keep(&self) -> io::Result<()> {
@@ -66,6 +71,9 @@ fn route(route: &config::Route) -> Option<Route> {
 
 /// Tells why there is no TAP for `port`.
 fn refusal(port: &PortConfig, error: &TapError) -> Refusal {
+    if let Some(refusal) = no_file(port, error) {
+        return refusal;
+    }
     let kind = match error {
         TapError::Netns(missing) => return no_netns(port, missing),
         TapError::BadName(_) | TapError::NoQueues => Kind::Invalid,

@@ -124,7 +124,7 @@ pub enum TapError {
     Netns(#[from] NetnsError),
     /// The kernel has no TAPs.
     #[error("/dev/net/tun: {0}; is the module `tun` loaded, and the device visible here?")]
-    NoTun(io::Error),
+    NoTun(#[source] io::Error),
     /// The process may not do this.
     #[error("{doing}: not permitted; it needs CAP_NET_ADMIN, and CAP_SYS_ADMIN for another namespace")]
     Privilege {

@@ -1,0 +1,114 @@
+//! The ports as they were asked for, and what is kept of each.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crossdock_engine::switch;
+
+use super::ports::Handle;
+use super::{Kind, Refusal};
+use crate::config::{PortConfig, PortKind};
+
+/// A port.
+pub(super) struct Entry {
+    pub config: PortConfig,
+    /// What is left of its opening; `None` while it is not open.
+    pub handle: Option<Arc<dyn Handle>>,
+    /// Somebody is opening it.
+    pub opening: bool,
+}
+
+/// All ports by name. It is locked for moments only: what is being opened has its place here, and nobody waits for it.
+#[derive(Default)]
+pub(super) struct Roster {
+    entries: BTreeMap<String, Entry>,
+    /// The port that each interface is, by namespace and name.
+    interfaces: HashMap<(Option<PathBuf>, String), String>,
+}
+
+impl Roster {
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Entry> {
+        self.entries.get(name)
+    }
+
+    pub fn get_mut(&mut self, name: &str) -> Option<&mut Entry> {
+        self.entries.get_mut(name)
+    }
+
+    /// Whether somebody is opening one of these.
+    pub fn is_opening(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.entries.get(*name).is_some_and(|entry| entry.opening))
+    }
+
+    /// Takes a place for a port that is to be opened.
+    ///
+    /// # Errors
+    /// Its name, or the interface that it takes, is a port already.
+    pub fn reserve(&mut self, port: &PortConfig) -> Result<(), Refusal> {
+        if self.entries.contains_key(&port.name) {
+            return Err(switch::Error::Exists(format!("port {}", port.name)).into());
+        }
+        self.check_interface(port)?;
+        if let Some(interface) = interface(port) {
+            self.interfaces.entry(interface).or_insert_with(|| port.name.clone());
+        }
+        let entry = Entry { config: port.clone(), handle: None, opening: true };
+        self.entries.insert(port.name.clone(), entry);
+        Ok(())
+    }
+
+    /// Refuses an interface that is a port already: frames would come in twice, and round in circles. For a TAP the kernel looks
+    /// after that.
+    fn check_interface(&self, port: &PortConfig) -> Result<(), Refusal> {
+        let foreign = interface(port).filter(|_| port.kind != PortKind::Tap);
+        let Some(other) = foreign.and_then(|interface| self.interfaces.get(&interface)) else { return Ok(()) };
+        let what = format!("port {}: interface \"{}\" is port {other} already", port.name, port.ifname);
+        Err(Refusal::new(Kind::Conflict, what, format!("remove port {other} first, or take another interface")))
+    }
+
+    /// Gives the place of a port away.
+    pub fn remove(&mut self, name: &str) {
+        let Some(entry) = self.entries.remove(name) else { return };
+        if let Some(interface) = interface(&entry.config)
+            && self.interfaces.get(&interface).is_some_and(|port| port == name)
+        {
+            self.interfaces.remove(&interface);
+        }
+    }
+}
+
+/// The interface of a port, by namespace and name.
+fn interface(port: &PortConfig) -> Option<(Option<PathBuf>, String)> {
+    port.kind.has_interface().then(|| (port.netns_path(), port.ifname.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(name: &str, kind: PortKind, ifname: &str) -> PortConfig {
+        PortConfig { kind, ifname: ifname.into(), ..PortConfig::new(name.into(), "lan".into()) }
+    }
+
+    #[test]
+    fn a_name_and_a_foreign_interface_are_taken_until_their_port_goes() {
+        let mut roster = Roster::default();
+        roster.reserve(&port("a", PortKind::Packet, "eth0")).unwrap();
+        let again = |roster: &mut Roster, port| roster.reserve(&port).map_err(|refusal| refusal.what);
+        assert_eq!(again(&mut roster, port("a", PortKind::Tap, "x")), Err("port a exists already".into()));
+        let taken = Err("port b: interface \"eth0\" is port a already".into());
+        assert_eq!(again(&mut roster, port("b", PortKind::Xdp, "eth0")), taken);
+        let elsewhere = PortConfig { netns: Some("n".into()), ..port("c", PortKind::Packet, "eth0") };
+        assert_eq!(again(&mut roster, elsewhere), Ok(()), "in another namespace it is another one");
+        assert_eq!(again(&mut roster, port("d", PortKind::Tap, "eth0")), Ok(()), "the kernel will say so");
+        roster.remove("d");
+        assert_eq!(again(&mut roster, port("b", PortKind::Xdp, "eth0")), taken, "it is still a's");
+        roster.remove("a");
+        assert_eq!(again(&mut roster, port("b", PortKind::Xdp, "eth0")), Ok(()));
+    }
+}
