@@ -40,30 +40,35 @@ pub fn other_version() -> Option<String> {
     Some("is the switch of another version? --json shows what it said".into())
 }
 
+/// The columns of ports. The last is there only where a port has something to say in it.
+const PORTS: [&str; 14] = [
+    "NAME",
+    "STATE",
+    "DOMAIN",
+    "VLAN",
+    "IFNAME",
+    "NETNS",
+    "MTU",
+    "MAC",
+    "RX-FRAMES",
+    "RX-BYTES",
+    "TX-FRAMES",
+    "TX-BYTES",
+    "DROPS",
+    "REASON",
+];
+
 pub fn ports(ports: Vec<PortInfo>) -> Table {
-    let mut table = Table::new(&[
-        "NAME",
-        "STATE",
-        "DOMAIN",
-        "VLAN",
-        "IFNAME",
-        "NETNS",
-        "MTU",
-        "MAC",
-        "RX-FRAMES",
-        "RX-BYTES",
-        "TX-FRAMES",
-        "TX-BYTES",
-        "DROPS",
-    ]);
+    let reasons = ports.iter().any(|port| port.reason.is_some());
+    let mut table = Table::new(if reasons { &PORTS } else { &PORTS[..PORTS.len() - 1] });
     for port in ports {
         let numbers = [port.rx_frames, port.rx_bytes, port.tx_frames, port.tx_bytes, port.drops.values().sum()];
-        let state = if port.up { "up" } else { "down" };
         let netns = port.netns.unwrap_or_default();
         let vlan = port.vlan.map(|keys| keys.to_string()).unwrap_or_default();
         let (mtu, mac) = (port.mtu.to_string(), port.mac.unwrap_or_default());
-        let words = [port.name, state.into(), port.domain, vlan, port.ifname, netns, mtu, mac];
-        table.row(words.into_iter().chain(numbers.map(|n| n.to_string())));
+        let words = [port.name, port.state.name().into(), port.domain, vlan, port.ifname, netns, mtu, mac];
+        let reason = reasons.then(|| port.reason.unwrap_or_default());
+        table.row(words.into_iter().chain(numbers.map(|n| n.to_string())).chain(reason));
     }
     table
 }

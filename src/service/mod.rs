@@ -3,6 +3,8 @@
 //! Every call may take as long as creating an interface takes (milliseconds); none waits for traffic.
 
 mod capture;
+mod keeper;
+mod namespaces;
 pub mod observe;
 #[cfg(test)]
 pub(crate) mod occupied;
@@ -16,20 +18,21 @@ mod trace;
 mod view;
 
 pub use capture::{Stream, Tally};
+pub use keeper::Fate;
 pub use refusal::{Kind, Refusal};
 pub use reload::ReloadError;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use crossdock_engine::switch::{self, Membership, Switch};
 use crossdock_engine::tables::storm::StormCaps;
 use crossdock_engine::tables::topology::Domain;
-use crossdock_engine::worker::{Event, Polling, WorkerConfig};
+use crossdock_engine::worker::{Polling, WorkerConfig};
 
 use capture::Captures;
 use tracing::info;
@@ -47,8 +50,6 @@ pub struct Service {
     engine: EngineConfig,
     /// The file that it was made from, and is made like again by a reload.
     source: Option<PathBuf>,
-    /// Ports that will not work again.
-    gone: Arc<Mutex<BTreeSet<String>>>,
     /// Held while a reload is under way.
     reloading: Mutex<()>,
     captures: Captures,
@@ -82,7 +83,6 @@ impl Service {
             domains: Mutex::default(),
             engine: config.engine.clone(),
             source: None,
-            gone: Arc::default(),
             reloading: Mutex::default(),
             captures: Captures::default(),
             running: RwLock::new(true),
@@ -153,22 +153,6 @@ impl Service {
         self.switch.remove_domain(name)?;
         locked(&self.domains).remove(name);
         Ok(())
-    }
-
-    /// Calls `tell` with the name of each port that is gone for good, and why, until the switch ends.
-    ///
-    /// # Errors
-    /// No thread can be started for it.
-    pub fn watch(&self, tell: impl Fn(&str, &io::Error) + Send + 'static) -> io::Result<()> {
-        let events = self.switch.events().clone();
-        let gone = Arc::clone(&self.gone);
-        let watch = move || {
-            for Event::PortGone { name, error } in events {
-                locked(&gone).insert(name.clone());
-                tell(&name, &error);
-            }
-        };
-        std::thread::Builder::new().name("xdock-events".into()).spawn(watch).map(drop)
     }
 
     fn roster(&self) -> MutexGuard<'_, Roster> {

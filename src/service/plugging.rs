@@ -97,9 +97,9 @@ impl Service {
     }
 
     /// A port is open.
-    fn opened(&self, name: &str, handle: Arc<dyn Handle>) {
+    pub(super) fn opened(&self, name: &str, handle: Arc<dyn Handle>) {
         if let Some(entry) = self.roster().get_mut(name) {
-            (entry.handle, entry.opening) = (Some(handle), false);
+            entry.open(handle);
         }
         self.settled.notify_all();
     }
@@ -112,7 +112,7 @@ impl Service {
 
     /// Lets what was made for an open port outlive the switch, if it is to. It comes last, so that a failure before leaves
     /// nothing behind.
-    fn keep(&self, port: &PortConfig) -> Result<(), Refusal> {
+    pub(super) fn keep(&self, port: &PortConfig) -> Result<(), Refusal> {
         let handle = self.roster().get(&port.name).and_then(|entry| entry.handle.clone());
         handle.filter(|_| self.engine.persist).map_or(Ok(()), |handle| handle.keep()).map_err(|error| {
             let what = format!("port {}: its interface cannot outlive the switch: {error}", port.name);
@@ -157,11 +157,8 @@ impl Service {
         handles.iter().for_each(|handle| handle.release());
         remove_together(&handles.iter().filter_map(|handle| handle.tap().cloned()).collect::<Vec<_>>());
         close(queues);
-        let (mut roster, mut gone) = (self.roster(), locked(&self.gone));
-        names.iter().for_each(|name| {
-            roster.remove(name);
-            gone.remove(*name);
-        });
+        let mut roster = self.roster();
+        names.iter().for_each(|name| roster.remove(name));
         Ok(())
     }
 
@@ -173,15 +170,20 @@ impl Service {
         if !std::mem::replace(&mut *running, false) {
             return;
         }
-        let queues = self.switch.release_ports();
+        let queues = self.switch.release_all();
         let taps = |roster: &Roster| roster.iter().filter_map(|entry| entry.handle.as_ref()?.tap().cloned()).collect();
         let taps: Vec<_> = taps(&self.roster());
         remove_together(&taps);
         close(queues);
     }
 
+    /// Whether it has not been told to end.
+    pub(super) fn is_running(&self) -> bool {
+        !self.ending.load(Relaxed)
+    }
+
     /// Held while ports are made or removed; the end waits for it.
-    fn while_running(&self) -> Result<RwLockReadGuard<'_, bool>, Refusal> {
+    pub(super) fn while_running(&self) -> Result<RwLockReadGuard<'_, bool>, Refusal> {
         let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
         if *running { Ok(running) } else { Err(ended()) }
     }

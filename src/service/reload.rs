@@ -2,7 +2,7 @@
 
 use tracing::{error, info, warn};
 
-use super::{Kind, Refusal, Service, locked};
+use super::{Kind, Refusal, Service, keeper, locked};
 use crate::config::difference::{Action, Difference, Item, ItemKind, Purpose, Step};
 use crate::config::{self, Config, LoadError, PortConfig, Problem, Report};
 use crate::control::api::{ProblemInfo, ReloadFailure, Reloaded, ReloadedItem};
@@ -59,7 +59,12 @@ impl Service {
     fn reload_alone(&self) -> Result<Reloaded, ReloadError> {
         let file = self.source.clone().ok_or(ReloadError::NoFile)?;
         let wanted = config::load(&file)?;
-        let gone = locked(&self.gone).clone();
+        let gone = self
+            .roster()
+            .absent()
+            .filter(|entry| can_be_made(&entry.config))
+            .map(|entry| entry.config.name.clone())
+            .collect();
         let difference = Difference::between(&self.running(), &gone, &wanted);
         let problems: Vec<_> = difference.steps.iter().filter_map(|step| missing_namespace(&step.action)).collect();
         if !problems.is_empty() {
@@ -124,6 +129,11 @@ fn wanted(step: &Step) -> Option<&PortConfig> {
         Action::AddPort(port) => Some(port),
         _ => None,
     }
+}
+
+/// Whether a port that is gone can be made anew. Until it can, it is left as it is.
+fn can_be_made(port: &PortConfig) -> bool {
+    keeper::missing_namespace(port).is_none()
 }
 
 /// What is wrong with the namespace of a port that is to be made, and what would be right.

@@ -1,8 +1,10 @@
 //! The ports as they were asked for, and what is kept of each.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crossdock_engine::switch;
 
@@ -17,6 +19,61 @@ pub(super) struct Entry {
     pub handle: Option<Arc<dyn Handle>>,
     /// Somebody is opening it.
     pub opening: bool,
+    /// It was open and is no more.
+    pub absence: Option<Absence>,
+    /// When it was opened last.
+    opened: Instant,
+    /// How often in succession it lived only for a short time.
+    lives: u32,
+}
+
+/// A port that is gone.
+pub(super) struct Absence {
+    /// Why, in words.
+    pub why: String,
+    /// When it may be tried again.
+    pub again: Instant,
+}
+
+impl Entry {
+    fn new(config: PortConfig) -> Entry {
+        Entry { config, handle: None, opening: true, absence: None, opened: Instant::now(), lives: 0 }
+    }
+
+    /// Whether it is open, as far as is known.
+    pub fn is_open(&self) -> bool {
+        self.handle.is_some() && !self.opening
+    }
+
+    /// Whether its interface is there.
+    pub fn is_there(&self) -> bool {
+        self.handle.as_ref().is_some_and(|handle| handle.whereabouts().is_some())
+    }
+
+    /// It is open.
+    pub fn open(&mut self, handle: Arc<dyn Handle>) {
+        (self.handle, self.opening, self.absence, self.opened) = (Some(handle), false, None, Instant::now());
+    }
+
+    /// It is gone.
+    pub fn lose(&mut self, why: String) {
+        let (absence, lives) = Absence::new(why, self.opened, self.lives);
+        (self.handle, self.absence, self.lives) = (None, Some(absence), lives);
+    }
+
+    /// It is gone for this reason; says whether that is another than before.
+    pub fn explain(&mut self, why: String) -> bool {
+        let Some(absence) = &mut self.absence else { return false };
+        let news = absence.why != why;
+        absence.why = why;
+        news
+    }
+
+    /// It is to be opened again, if nobody does so already; gives what it is to be.
+    pub fn begin_again(&mut self) -> Option<PortConfig> {
+        let absent = self.absence.is_some() && !std::mem::replace(&mut self.opening, self.absence.is_some());
+        absent.then(|| self.config.clone())
+    }
 }
 
 /// All ports by name. It is locked for moments only: what is being opened has its place here, and nobody waits for it.
@@ -40,6 +97,21 @@ impl Roster {
         self.entries.get_mut(name)
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Those whose names come after this one, in order.
+    pub fn after(&self, name: Bound<&str>) -> impl Iterator<Item = &Entry> {
+        self.entries.range::<str, _>((name, Bound::Unbounded)).map(|(_, entry)| entry)
+    }
+
+    /// Those that are gone.
+    pub fn absent(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.entries.values_mut().filter(|entry| entry.absence.is_some())
+    }
+
     /// Whether somebody is opening one of these.
     pub fn is_opening(&self, names: &[&str]) -> bool {
         names.iter().any(|name| self.entries.get(*name).is_some_and(|entry| entry.opening))
@@ -57,8 +129,7 @@ impl Roster {
         if let Some(interface) = interface(port) {
             self.interfaces.entry(interface).or_insert_with(|| port.name.clone());
         }
-        let entry = Entry { config: port.clone(), handle: None, opening: true };
-        self.entries.insert(port.name.clone(), entry);
+        self.entries.insert(port.name.clone(), Entry::new(port.clone()));
         Ok(())
     }
 

@@ -12,8 +12,10 @@ use crossdock_engine::tables::vlan::Tagging;
 
 use super::roster::Entry;
 use super::{Refusal, Service};
-use crate::config::VlanKeys;
-use crate::control::api::{DomainInfo, DropInfo, Drops, FdbInfo, FlowInfo, OffloadInfo, PortInfo, WorkerInfo};
+use crate::config::{PortKind, VlanKeys};
+use crate::control::api::{
+    DomainInfo, DropInfo, Drops, FdbInfo, FlowInfo, OffloadInfo, PortInfo, PortState, WorkerInfo,
+};
 
 impl Service {
     /// All ports, by name.
@@ -100,6 +102,7 @@ impl Service {
 fn port(entry: &Entry, status: PortStatus, names: &OnceCell<NetnsNames>) -> PortInfo {
     let place = entry.handle.as_ref().and_then(|handle| handle.whereabouts());
     let netns = netns(entry, place.as_ref().and_then(|place| place.netns), names);
+    let (state, reason) = state(entry, status.up);
     let ifname = place.map(|place| place.ifname);
     let drops = port_drops(&status);
     let count = &status.counters;
@@ -110,6 +113,8 @@ fn port(entry: &Entry, status: PortStatus, names: &OnceCell<NetnsNames>) -> Port
         domain: status.domain.unwrap_or_default(),
         vlan: (status.vlan != Tagging::Transparent).then(|| VlanKeys::of(&status.vlan)),
         up: status.up,
+        state,
+        reason,
         mtu: status.caps.mtu,
         mac: status.caps.mac.map(|mac| mac.to_string()),
         rx_frames: count.rx_frames.get(),
@@ -121,6 +126,20 @@ fn port(entry: &Entry, status: PortStatus, names: &OnceCell<NetnsNames>) -> Port
         drops,
         offload: OffloadInfo { csum: status.caps.csum, tso: status.caps.tso, uso: status.caps.uso, tunnel: false },
         name: status.name,
+    }
+}
+
+/// How a port is, and why no frame can pass.
+fn state(entry: &Entry, up: bool) -> (PortState, Option<String>) {
+    let ifname = &entry.config.ifname;
+    match (&entry.absence, up, entry.config.kind) {
+        (Some(absence), ..) => (PortState::Gone, Some(absence.why.clone())),
+        (None, true, _) => (PortState::Up, None),
+        (None, false, PortKind::Tap) => (PortState::Down, Some(format!("its interface \"{ifname}\" is set down"))),
+        (None, false, PortKind::Pcap) => (PortState::Down, Some("its file is not being played".into())),
+        (None, false, _) => {
+            (PortState::Down, Some(format!("its interface \"{ifname}\" is set down, or has no carrier")))
+        }
     }
 }
 

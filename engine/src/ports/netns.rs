@@ -34,10 +34,12 @@ pub struct NetnsId {
 }
 
 impl NetnsId {
-    /// What a name under /run/netns, or a path when there is a slash in it, leads to; `None` where nothing is. What is there
-    /// need not be a namespace: while `ip netns add` is at work it is an empty file.
+    /// The namespace to which a name under /run/netns, or a path when there is a slash in it, leads; `None` where none is. While `ip
+    /// netns add` is at work, an empty file is there.
     pub fn of(name: &str) -> Option<NetnsId> {
-        fs::metadata(path_of(name)).ok().map(|meta| NetnsId::from_meta(&meta))
+        let path = path_of(name);
+        let is_namespace = rustix::fs::statfs(&path).is_ok_and(|stat| stat.f_type == NSFS);
+        fs::metadata(path).ok().filter(|_| is_namespace).map(|meta| NetnsId::from_meta(&meta))
     }
 
     /// The number in `net:[4026531840]`, as `/proc/PID/ns/net` and /proc/self/mountinfo show it.

@@ -228,6 +228,6 @@ impl Switch {
 impl Drop for Switch {
     /// Closes the ports side by side, before the workers end.
     fn drop(&mut self) {
-        close(self.release_ports());
+        close(self.release_all());
     }
 }

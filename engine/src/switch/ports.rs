@@ -117,19 +117,20 @@ impl Switch {
         Ok(id)
     }
 
-    /// Closes a port whose interface is of no use any more, but keeps it, with its name, its counters and its place in its domain,
-    /// until it is opened again or removed.
-    ///
-    /// # Errors
-    /// When it does not exist.
-    pub fn close_port(&self, name: &str) -> Result<(), Error> {
-        let queues = {
-            let registry = self.registry();
-            let id = registry.port_id(name)?;
-            self.detach(&registry, &[id])?
-        };
-        close(queues);
-        Ok(())
+    /// Takes ports whose interfaces are of no use any more from the workers, and gives back their queues, which the caller has still
+    /// to [`close`]. The ports keep their names, their counters and their places in their domains until they are opened again or
+    /// removed. Names that there are not are passed over.
+    pub fn release_ports(&self, names: &[impl AsRef<str>]) -> Vec<Box<dyn Queue>> {
+        let registry = self.registry();
+        let ids: Vec<PortId> = names.iter().filter_map(|name| registry.port_id(name.as_ref()).ok()).collect();
+        self.detach(&registry, &ids).unwrap_or_default()
+    }
+
+    /// The same with every port. Where a worker has ended, it has closed its queues.
+    pub fn release_all(&self) -> Vec<Box<dyn Queue>> {
+        let registry = self.registry();
+        let ids: Vec<PortId> = registry.ports().map(|(id, _)| id).collect();
+        self.detach(&registry, &ids).unwrap_or_default()
     }
 
     /// Closes and removes a port; returns when it is closed.
@@ -166,14 +167,6 @@ impl Switch {
             queues.extend(self.workers.ask_each(turn.into_iter().map(detach))?.into_iter().flatten());
         }
         Ok(queues)
-    }
-
-    /// Takes every port from the workers, and gives back their queues, which the caller has still to [`close`]. Where a worker has
-    /// ended, it has closed them.
-    pub fn release_ports(&self) -> Vec<Box<dyn Queue>> {
-        let registry = self.registry();
-        let ids: Vec<PortId> = registry.ports().map(|(id, _)| id).collect();
-        self.detach(&registry, &ids).unwrap_or_default()
     }
 }
 

@@ -10,7 +10,7 @@ use crossdock::config::{Config, PortConfig};
 use crossdock::service::Service;
 
 use super::namespace::Namespace;
-use crate::commands::run::port_gone;
+use crate::commands::run::tell_fate;
 use crate::failure::Failure;
 
 /// How long frames on their way may take to arrive.
@@ -56,7 +56,7 @@ impl Scene {
         switch.enter().map_err(no_namespace)?;
         let hosts = config.port.iter_mut().map(Host::make).collect::<io::Result<_>>().map_err(no_namespace)?;
         let service = Arc::new(Service::start(&config)?);
-        service.watch(port_gone).map_err(no_namespace)?;
+        service.watch(tell_fate).map_err(no_namespace)?;
         Ok(Self { service, hosts, switch })
     }
 

@@ -52,6 +52,7 @@ fn config(port: &PortConfig, adopt: bool) -> TapConfig {
         routes: port.routes.iter().filter_map(route).collect(),
         queues: port.queues.unwrap_or(1).into(),
         adopt,
+        inside: true,
         ..default
     }
 }

@@ -15,7 +15,7 @@
 //!
 //! * The socket gets copies. The kernel's own stack sees every frame too, and answers where the interface has an
 //!   address or a bridge above it. Give the port an interface without either, as the host's end of a container's veth.
-//! * The socket holds the interface's namespace: deleted, it lives on until the port goes. (A TAP's does not.)
+//! * The socket holds the interface's namespace: deleted, it lives on until the port goes ([`PacketHandle::holds`]).
 //! * An interface that is set down keeps its port, which works again when it is up. Deleted, or moved to another
 //!   namespace, it is gone for good; that is noticed within about two seconds.
 //! * The kernel takes only one VLAN tag, and only a customer's (0x8100), on top of the MTU (`packet_extra_vlan_len_allowed`).
