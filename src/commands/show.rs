@@ -1,12 +1,11 @@
 //! `xdock show`: the state of a running switch, as tables or as the control socket's own JSON.
 
-use std::io::Write;
+use std::io::{BufWriter, Write};
 
 use crossdock::control::api::{DomainInfo, Drops, FdbInfo, FlowInfo, PortInfo, WorkerInfo};
-use hyper::Method;
 use serde::de::DeserializeOwned;
 
-use super::ask;
+use super::{pretty, read};
 use crate::cli::{ListArgs, ShowCommand};
 use crate::failure::Failure;
 use crate::table::Table;
@@ -25,15 +24,15 @@ pub fn run(command: &ShowCommand) -> Result<(), Failure> {
 
 fn show<T: DeserializeOwned>(args: &ListArgs, what: &str, table: fn(T) -> Table) -> Result<(), Failure> {
     let command = format!("show {what}");
-    let answer = ask(&command, &args.target, Method::GET, &format!("/v1/{what}"), None)?;
-    let mut out = std::io::stdout().lock();
+    let answer = read(&command, &args.target, &format!("/v1/{what}"))?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
     if args.json {
-        writeln!(out, "{answer:#}")?;
-        return Ok(());
+        pretty::write(&answer, &mut out)?;
+    } else {
+        let rows = serde_json::from_str(&answer).map_err(|e| Failure::new(&command, e, other_version()))?;
+        table(rows).write(&mut out)?;
     }
-    let rows = serde_json::from_value(answer).map_err(|e| Failure::new(&command, e, other_version()))?;
-    table(rows).write(&mut out)?;
-    Ok(())
+    Ok(out.flush()?)
 }
 
 pub fn other_version() -> Option<String> {

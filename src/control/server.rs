@@ -143,6 +143,7 @@ fn response(answer: &Answer) -> Response<Full<Bytes>> {
     let (kind, body) = match &answer.body {
         Body::Json(Value::Null) => ("application/json", Bytes::new()),
         Body::Json(json) => ("application/json", format!("{json}\n").into()),
+        Body::Written(json) => ("application/json", format!("{json}\n").into()),
         Body::Metrics(text) => (metrics::CONTENT_TYPE, text.clone().into()),
     };
     let mut response = Response::new(Full::new(body));

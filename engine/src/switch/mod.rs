@@ -6,6 +6,7 @@
 mod capture;
 mod closing;
 mod numbers;
+mod pages;
 mod ports;
 mod registry;
 mod status;
@@ -13,7 +14,8 @@ mod workers;
 
 pub use capture::{Capture, CaptureConfig};
 pub use closing::close;
-pub use status::{Conservation, DomainStatus, FdbStatus, FlowStatus, PortGlance, PortStatus, WorkerStatus};
+pub use pages::{FdbStatus, FlowStatus};
+pub use status::{Conservation, DomainStatus, PortGlance, PortStatus, WorkerStatus};
 
 use crate::flow::PortId;
 use crate::frame::Arena;

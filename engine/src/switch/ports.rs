@@ -12,6 +12,7 @@ use crate::flow::PortId;
 use crate::ports::{Caps, Port, Queue};
 use crate::tables::topology::{DomainId, PortView};
 use crate::worker::{Attachment, Command};
+use crossbeam::channel::Sender;
 use std::sync::Arc;
 
 /// A port that is open, but has no number yet.
@@ -21,6 +22,11 @@ struct Opened {
     caps: Caps,
     queues: Vec<Box<dyn Queue>>,
 }
+
+/// A command, but for its reply channel.
+type Order = Box<dyn FnOnce(Sender<()>) -> Command>;
+/// What is told to workers at once.
+type Turn = Vec<(usize, Order)>;
 
 /// The queues that each worker gets of a port.
 type Hands = Vec<Vec<Box<dyn Queue>>>;
@@ -84,18 +90,23 @@ impl Switch {
     /// Opens ports at every worker, and then lets those serve them that have queues.
     fn attach(&self, registry: &Registry, hands: Vec<(PortId, Hands)>) -> Result<(), Error> {
         let topology = registry.topology();
-        let serves: Vec<(usize, PortId)> =
-            hands.iter().flat_map(|(id, hand)| owners(hand).into_iter().map(|worker| (worker, *id))).collect();
-        let attachments = hands.into_iter().flat_map(|(id, hand)| attachments(registry, id, hand));
-        // Those with queues first: the others take from them whether the link is up.
-        let (first, then): (Vec<_>, Vec<_>) = attachments.partition(|(_, port)| !port.queues.is_empty());
-        for turn in [first, then] {
-            let topology = &topology;
-            let attach = |(worker, port)| (worker, move |done| Command::Attach(port, topology.clone(), done));
-            self.workers.ask_each(turn.into_iter().map(attach))?;
+        let (mut first, mut then, mut last): (Turn, Turn, Turn) = Default::default();
+        for (id, hand) in hands {
+            for (worker, port) in attachments(registry, id, hand) {
+                let (topology, serves) = (topology.clone(), !port.queues.is_empty());
+                // Those with queues first: the others take from them whether the link is up.
+                let turn = if serves { &mut first } else { &mut then };
+                turn.push((worker, Box::new(move |done| Command::Attach(port, topology, done))));
+                last.extend(serves.then(|| (worker, Box::new(move |done| Command::Serve(id, done)) as Order)));
+            }
         }
-        let serve = |(worker, id)| (worker, move |done| Command::Serve(id, done));
-        self.workers.ask_each(serves.into_iter().map(serve)).map(drop)
+        // A worker that is alone need not wait for others.
+        let turns = if self.workers.count() == 1 {
+            vec![first.into_iter().chain(last).collect()]
+        } else {
+            vec![first, then, last]
+        };
+        turns.into_iter().try_for_each(|turn| self.workers.ask_each(turn).map(drop))
     }
 
     /// Opens a port again whose interface had gone, or gives a port that is open other queues. It keeps its number, its

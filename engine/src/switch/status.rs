@@ -4,23 +4,18 @@ use super::registry::{Registered, Registry, sum};
 use super::workers::Link;
 use super::{Error, Switch};
 use crate::drop::DropReason;
-use crate::flow::{FlowKey, PortId};
+use crate::flow::PortId;
 use crate::frame::Offload;
 use crate::ports::Caps;
-use crate::program::Action;
 use crate::stats::PortCounters;
-use crate::table::FlowEntry;
-use crate::tables::fdb::FdbEntry;
 use crate::tables::topology::{DomainId, Topology};
 use crate::tables::vlan::Tagging;
 use crate::trace::{Hypothesis, Trace};
 use crate::wire::Mac;
-use crate::wire::vlan::Vid;
 use crate::wire::vnet::MAX_FRAME;
 use crate::worker::Command;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 /// A port and its counters.
 #[derive(Debug)]
@@ -56,44 +51,6 @@ pub struct DomainStatus {
     pub mac: Option<Mac>,
     /// Names of its ports.
     pub ports: Vec<String>,
-}
-
-/// An address of a forwarding database.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FdbStatus {
-    /// The domain's name.
-    pub domain: String,
-    /// The VLAN's number; `None` where the domain knows of none.
-    pub vlan: Option<u16>,
-    /// Whether the VLAN is a provider's (802.1ad): another one than a customer's of the same number.
-    pub service: bool,
-    /// The address.
-    pub mac: Mac,
-    /// The port's name.
-    pub port: String,
-    /// Since it was last seen. Frames of cached flows are noted about once a second.
-    pub age: Duration,
-    /// Set by a stage of the embedding program ([`Tables::set_fixed`](crate::tables::Tables::set_fixed)): it never ages.
-    pub fixed: bool,
-}
-
-/// A cached flow.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FlowStatus {
-    /// The worker's number.
-    pub worker: usize,
-    /// The ingress port's name.
-    pub in_port: String,
-    /// What its frames have in common.
-    pub key: FlowKey,
-    /// What is done with them.
-    pub program: Vec<Action>,
-    /// Frames so far.
-    pub frames: u64,
-    /// Bytes so far.
-    pub bytes: u64,
-    /// Since the last frame.
-    pub idle: Duration,
 }
 
 /// A worker.
@@ -211,77 +168,6 @@ impl Switch {
             ports: members.remove(&id).unwrap_or_default(),
         });
         status.collect()
-    }
-
-    /// All addresses of all domains, asked for page by page.
-    ///
-    /// # Errors
-    /// When the switch has stopped.
-    pub fn fdb(&self) -> Result<Vec<FdbStatus>, Error> {
-        let domains: BTreeMap<DomainId, String> =
-            self.registry().domains().map(|(id, domain)| (id, domain.name.clone())).collect();
-        let known = self.known(domains.keys().copied().collect())?;
-        let registry = self.registry();
-        let status = |(domain, entry, age): (DomainId, FdbEntry, u32)| FdbStatus {
-            domain: domains.get(&domain).cloned().unwrap_or_default(),
-            vlan: entry.vlan.vid().map(Vid::number),
-            service: entry.vlan.is_service(),
-            mac: entry.mac,
-            port: registry.port(entry.port).map_or_else(|| "-".into(), |p| p.name.clone()),
-            age: Duration::from_millis(age.into()),
-            fixed: entry.fixed,
-        };
-        Ok(known.into_iter().map(status).collect())
-    }
-
-    /// What is known of the addresses of domains. Every worker knows all; the one that an address's frames come to has seen it
-    /// last.
-    fn known(&self, domains: Vec<DomainId>) -> Result<Vec<(DomainId, FdbEntry, u32)>, Error> {
-        let mut all: Vec<(DomainId, FdbEntry, u32)> = Vec::new();
-        for worker in self.workers.numbers() {
-            let mut left: Vec<(DomainId, usize)> = domains.iter().map(|&domain| (domain, 0)).collect();
-            while !left.is_empty() {
-                let ask = |&(domain, from)| (worker, move |reply| Command::ShowFdb(domain, from, reply));
-                let pages = self.workers.ask_each(left.iter().map(ask))?;
-                let pages = left.iter().map(|(domain, _)| *domain).zip(pages);
-                let mut next = Vec::new();
-                for (domain, page) in pages {
-                    all.extend(page.entries.into_iter().map(|(entry, age)| (domain, entry, age)));
-                    next.extend(page.next.map(|from| (domain, from)));
-                }
-                left = next;
-            }
-        }
-        all.sort_by_key(|&(domain, entry, age)| (domain, entry.vlan, entry.mac, age));
-        all.dedup_by_key(|(domain, entry, _)| (*domain, entry.vlan, entry.mac));
-        Ok(all)
-    }
-
-    /// All live entries of the flow cache, asked for page by page.
-    ///
-    /// # Errors
-    /// When the switch has stopped.
-    pub fn flows(&self) -> Result<Vec<FlowStatus>, Error> {
-        let name = |id| self.registry().port(id).map_or_else(|| "-".into(), |port| port.name.clone());
-        let mut all = Vec::new();
-        for worker in self.workers.numbers() {
-            let status = |(flow, idle): (FlowEntry, u32)| FlowStatus {
-                worker,
-                in_port: name(flow.key.port),
-                key: flow.key,
-                program: flow.program,
-                frames: flow.frames,
-                bytes: flow.bytes,
-                idle: Duration::from_millis(idle.into()),
-            };
-            let mut cursor = Some(0);
-            while let Some(from) = cursor {
-                let page = self.workers.ask(worker, |reply| Command::ShowFlows(from, reply))?;
-                all.extend(page.flows.into_iter().map(status));
-                cursor = page.next;
-            }
-        }
-        Ok(all)
     }
 
     /// All workers.
