@@ -193,6 +193,38 @@ fn a_packet_port_does_not_outlive_its_namespace() {
 }
 
 #[test]
+fn a_tap_without_an_address_of_its_own_always_gets_the_same() {
+    let mut world = World::new("mac", 3);
+    // Two without, one with.
+    let config = ["1", "2"]
+        .iter()
+        .fold(world.config(), |config, n| config.replace(&format!("mac = \"02:00:00:00:00:0{n}\"\n"), ""));
+    let mut xdock = world.lab.xdock(&world.switch, &config).unwrap();
+    let macs = |world: &World| ["h1", "h2", "h3"].map(|port| world.shown(port)["mac"].as_str().unwrap().to_owned());
+    let inside = |world: &World, n: usize| world.host(n).ip("-o link show eth0").unwrap();
+    let before = macs(&world);
+    assert!(before[0] != before[1] && before[2] == "02:00:00:00:00:03", "{before:?}");
+    for (n, mac) in (1..).zip(&before) {
+        let first = u8::from_str_radix(&mac[..2], 16).unwrap();
+        assert!(first & 3 == 2 && inside(&world, n).contains(mac), "{mac}: {}", inside(&world, n));
+    }
+    let index = inside(&world, 1).split(':').next().unwrap().to_owned();
+    fs::write(world.lab.path("xdock.toml"), config.replace("name = \"h1\"\n", "name = \"h1\"\nmtu = 1400\n")).unwrap();
+    assert!(world.done("reload").contains("recreated"));
+    assert!(!inside(&world, 1).starts_with(&format!("{index}:")), "another interface");
+    delete_host(&mut world, 2);
+    until("the port is gone", || state(&world, "h2").0 == "gone");
+    make_host(&mut world, 2);
+    until("the port is back", || is_up(&world, "h2"));
+    assert_eq!(macs(&world), before);
+    xdock.signal(rustix::process::Signal::TERM).unwrap();
+    xdock.wait(Duration::from_secs(3)).unwrap();
+    let _again = world.lab.xdock(&world.switch, &config).unwrap();
+    assert_eq!(macs(&world), before);
+    assert!(inside(&world, 2).contains(&before[1]));
+}
+
+#[test]
 fn ports_that_are_gone_can_be_changed_and_removed() {
     let mut world = World::new("change", 3);
     let config = world.config();

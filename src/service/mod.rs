@@ -4,6 +4,7 @@
 
 mod capture;
 mod keeper;
+mod mac;
 mod namespaces;
 pub mod observe;
 #[cfg(test)]
@@ -35,6 +36,7 @@ use crossdock_engine::tables::topology::Domain;
 use crossdock_engine::worker::{Polling, WorkerConfig};
 
 use capture::Captures;
+use mac::Machine;
 use tracing::info;
 
 use crate::config::{Config, DomainConfig, EngineConfig, Poll, PortConfig};
@@ -48,6 +50,7 @@ pub struct Service {
     settled: Condvar,
     domains: Mutex<BTreeMap<String, DomainConfig>>,
     engine: EngineConfig,
+    machine: Machine,
     /// The file that it was made from, and is made like again by a reload.
     source: Option<PathBuf>,
     /// Held while a reload is under way.
@@ -82,6 +85,7 @@ impl Service {
             settled: Condvar::new(),
             domains: Mutex::default(),
             engine: config.engine.clone(),
+            machine: Machine::this(),
             source: None,
             reloading: Mutex::default(),
             captures: Captures::default(),

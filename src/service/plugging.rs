@@ -71,8 +71,8 @@ impl Service {
     /// Gives a port its place and makes its interface.
     fn make_one(&self, port: &PortConfig) -> Result<Made, Refusal> {
         self.check_domain(port)?;
-        self.roster().reserve(port)?;
-        ports::make(port, self.engine.persist).inspect_err(|_| self.forget(&port.name))
+        let wanted = self.roster().reserve(port, self.machine)?;
+        ports::make(&wanted, self.engine.persist).inspect_err(|_| self.forget(&port.name))
     }
 
     /// Gives the switch what was made for ports.

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crossdock_engine::switch;
+use crossdock_engine::wire::Mac;
 
+use super::mac::Machine;
 use super::ports::Handle;
 use super::{Kind, Refusal};
 use crate::config::{PortConfig, PortKind};
@@ -15,6 +17,8 @@ use crate::config::{PortConfig, PortKind};
 /// A port.
 pub(super) struct Entry {
     pub config: PortConfig,
+    /// The MAC address of the TAP that it is, asked for or drawn.
+    mac: Option<Mac>,
     /// What is left of its opening; `None` while it is not open.
     pub handle: Option<Arc<dyn Handle>>,
     /// Somebody is opening it.
@@ -36,8 +40,13 @@ pub(super) struct Absence {
 }
 
 impl Entry {
-    fn new(config: PortConfig) -> Entry {
-        Entry { config, handle: None, opening: true, absence: None, opened: Instant::now(), lives: 0 }
+    fn new(config: PortConfig, mac: Option<Mac>) -> Entry {
+        Entry { config, mac, handle: None, opening: true, absence: None, opened: Instant::now(), lives: 0 }
+    }
+
+    /// What is to be made: as it was asked for, with its MAC address.
+    pub fn to_make(&self) -> PortConfig {
+        PortConfig { mac: self.mac, ..self.config.clone() }
     }
 
     /// Whether it is open, as far as is known.
@@ -72,7 +81,7 @@ impl Entry {
     /// It is to be opened again, if nobody does so already; gives what it is to be.
     pub fn begin_again(&mut self) -> Option<PortConfig> {
         let absent = self.absence.is_some() && !std::mem::replace(&mut self.opening, self.absence.is_some());
-        absent.then(|| self.config.clone())
+        absent.then(|| self.to_make())
     }
 }
 
@@ -82,6 +91,8 @@ pub(super) struct Roster {
     entries: BTreeMap<String, Entry>,
     /// The port that each interface is, by namespace and name.
     interfaces: HashMap<(Option<PathBuf>, String), String>,
+    /// The port that has each MAC address: the first, where several were asked to have it.
+    macs: HashMap<Mac, String>,
 }
 
 impl Roster {
@@ -117,11 +128,11 @@ impl Roster {
         names.iter().any(|name| self.entries.get(*name).is_some_and(|entry| entry.opening))
     }
 
-    /// Takes a place for a port that is to be opened.
+    /// Takes a place for a port that is to be opened, on this machine; gives what is to be made.
     ///
     /// # Errors
     /// Its name, or the interface that it takes, is a port already.
-    pub fn reserve(&mut self, port: &PortConfig) -> Result<(), Refusal> {
+    pub fn reserve(&mut self, port: &PortConfig, machine: Machine) -> Result<PortConfig, Refusal> {
         if self.entries.contains_key(&port.name) {
             return Err(switch::Error::Exists(format!("port {}", port.name)).into());
         }
@@ -129,8 +140,15 @@ impl Roster {
         if let Some(interface) = interface(port) {
             self.interfaces.entry(interface).or_insert_with(|| port.name.clone());
         }
-        self.entries.insert(port.name.clone(), Entry::new(port.clone()));
-        Ok(())
+        let drawn = || machine.mac(&port.name, |mac| self.macs.contains_key(&mac));
+        let mac = (port.kind == PortKind::Tap).then(|| port.mac.unwrap_or_else(drawn));
+        if let Some(mac) = mac {
+            self.macs.entry(mac).or_insert_with(|| port.name.clone());
+        }
+        let entry = Entry::new(port.clone(), mac);
+        let wanted = entry.to_make();
+        self.entries.insert(port.name.clone(), entry);
+        Ok(wanted)
     }
 
     /// Refuses an interface that is a port already: frames would come in twice, and round in circles. For a TAP the kernel looks
@@ -149,6 +167,11 @@ impl Roster {
             && self.interfaces.get(&interface).is_some_and(|port| port == name)
         {
             self.interfaces.remove(&interface);
+        }
+        if let Some(mac) = entry.mac
+            && self.macs.get(&mac).is_some_and(|port| port == name)
+        {
+            self.macs.remove(&mac);
         }
     }
 }
@@ -169,8 +192,10 @@ mod tests {
     #[test]
     fn a_name_and_a_foreign_interface_are_taken_until_their_port_goes() {
         let mut roster = Roster::default();
-        roster.reserve(&port("a", PortKind::Packet, "eth0")).unwrap();
-        let again = |roster: &mut Roster, port| roster.reserve(&port).map_err(|refusal| refusal.what);
+        roster.reserve(&port("a", PortKind::Packet, "eth0"), Machine::this()).unwrap();
+        let again = |roster: &mut Roster, port| {
+            roster.reserve(&port, Machine::this()).map(drop).map_err(|refusal| refusal.what)
+        };
         assert_eq!(again(&mut roster, port("a", PortKind::Tap, "x")), Err("port a exists already".into()));
         let taken = Err("port b: interface \"eth0\" is port a already".into());
         assert_eq!(again(&mut roster, port("b", PortKind::Xdp, "eth0")), taken);
@@ -181,5 +206,23 @@ mod tests {
         assert_eq!(again(&mut roster, port("b", PortKind::Xdp, "eth0")), taken, "it is still a's");
         roster.remove("a");
         assert_eq!(again(&mut roster, port("b", PortKind::Xdp, "eth0")), Ok(()));
+    }
+
+    #[test]
+    fn a_tap_has_the_address_it_was_asked_to_have_or_one_that_no_other_port_has() {
+        let (mut roster, machine) = (Roster::default(), Machine::this());
+        let mut reserve = |port: &PortConfig| roster.reserve(port, machine).unwrap().mac;
+        let drawn = reserve(&port("a", PortKind::Tap, "x")).unwrap();
+        assert_eq!(drawn, machine.mac("a", |_| false));
+        let other = machine.mac("c", |_| false);
+        let asked = PortConfig { mac: Some(other), ..port("b", PortKind::Tap, "y") };
+        assert_eq!(reserve(&asked), Some(other));
+        let evading = reserve(&port("c", PortKind::Tap, "z")).unwrap();
+        assert!(evading != other && evading != drawn);
+        assert_eq!(reserve(&port("d", PortKind::Packet, "eth0")), None);
+        assert_eq!(roster.get("a").map(|entry| entry.config.mac), Some(None), "as it was asked for");
+        roster.remove("b");
+        roster.remove("c");
+        assert_eq!(roster.reserve(&port("c", PortKind::Tap, "z"), machine).unwrap().mac, Some(other));
     }
 }
