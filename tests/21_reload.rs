@@ -129,6 +129,8 @@ fn membership_changes_without_another_interface() {
     reload(&world, &with(&with(&base, "h1", "isolated = true"), "h3", "isolated = true"));
     assert!(!world.pings(1, "10.0.0.3", 1) && world.pings(2, "10.0.0.3", 1), "isolated from isolated ports only");
     reload(&world, &with(&base, "h3", "storm = { broadcast = 0 }"));
+    // The switch has announced the others for the last time.
+    std::thread::sleep(std::time::Duration::from_millis(2500));
     world.host(3).ip("neigh flush all").unwrap();
     assert!(!world.pings(3, "10.0.0.2", 1), "not even one ARP request passes");
     assert!(world.drops().contains_key("storm_broadcast"));

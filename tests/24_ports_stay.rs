@@ -10,6 +10,7 @@ use lab::{Namespace, Process};
 use serde_json::{Value, json};
 use std::fs;
 use std::time::Duration;
+use world::raw::Raw;
 use world::{World, number, silence, until};
 
 /// How a port is shown: its state and the reason.
@@ -222,6 +223,60 @@ fn a_tap_without_an_address_of_its_own_always_gets_the_same() {
     let _again = world.lab.xdock(&world.switch, &config).unwrap();
     assert_eq!(macs(&world), before);
     assert!(inside(&world, 2).contains(&before[1]));
+}
+
+/// The address that host 1 has of a neighbour.
+fn neighbour(world: &World, address: &str) -> String {
+    let shown = world.host(1).ip(&format!("-o neigh show {address} dev eth0")).unwrap();
+    shown.split_whitespace().skip_while(|word| *word != "lladdr").nth(1).unwrap_or_default().to_owned()
+}
+
+#[test]
+fn another_address_is_known_to_the_neighbours_at_once() {
+    let mut world = World::new("announce", 3);
+    let config = world.config();
+    let _xdock = world.start();
+    let known = |world: &World| ["10.0.0.2", "fd00::2"].map(|address| neighbour(world, address));
+    assert!(world.pings(1, "10.0.0.2", 1) && world.pings(1, "fd00::2", 1));
+    assert_eq!(known(&world), ["02:00:00:00:00:02"; 2]);
+    let other = config.replace("mac = \"02:00:00:00:00:02\"", "mac = \"02:00:00:00:02:02\"\nmtu = 1400");
+    fs::write(world.lab.path("xdock.toml"), &other).unwrap();
+    world.done("reload");
+    let news = ["02:00:00:00:02:02"; 2].map(str::to_owned);
+    world::until_within(Duration::from_secs(2), "both addresses are announced", || known(&world) == news);
+    assert!(world.learned("h2").contains(&news[0]), "the switch knows too where it is");
+    assert!(world.pings(1, "10.0.0.2", 3) && world.pings(1, "fd00::2", 3), "nothing is lost");
+    delete_host(&mut world, 2);
+    until("the port is gone", || state(&world, "h2").0 == "gone");
+    assert!(world.learned("h2").is_empty());
+    make_host(&mut world, 2);
+    until("the port is back", || is_up(&world, "h2"));
+    until("and known", || world.learned("h2").contains(&news[0]));
+    until("all frames are accounted for", || world.at_rest());
+    assert_eq!(world.shown("h2")["drops"], json!({}));
+}
+
+/// What is announced twice, and no more, in one VLAN.
+#[test]
+fn announcements_are_few_and_stay_in_their_vlan() {
+    let world = World::silent("gratuitous", 4).port(3, "vlan = { access = 10 }").port(4, "vlan = { access = 20 }");
+    let _xdock = world.start();
+    let [inside, outside] = [3, 4].map(|n| Raw::open(world.host(n), "eth0").unwrap());
+    let place = format!("--ifname eth1 --netns {}", world.host(1).name());
+    world.done(&format!("port add new --domain lan {place} --address 10.0.0.9/24 --vlan access=10"));
+    let mac = world.shown("new")["mac"].as_str().unwrap().to_owned();
+    std::thread::sleep(Duration::from_millis(3500));
+    let arp = |frame: &Vec<u8>| frame[12..14] == [8, 6] && frame[28..32] == [10, 0, 0, 9];
+    let heard = |raw: &Raw| {
+        let frames = raw.drain(Duration::from_millis(100)).unwrap();
+        frames.into_iter().filter(arp).collect::<Vec<_>>()
+    };
+    let announced = heard(&inside);
+    assert_eq!(announced.len(), 2, "{announced:?}");
+    let source: Vec<String> = announced[0][6..12].iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!((source.join(":"), heard(&outside).len()), (mac, 0));
+    assert_eq!(number(&world.shown("new")["generated"]), 2);
+    until("all frames are accounted for", || world.at_rest());
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod support;
 
 use crossdock_engine::Switch;
+use crossdock_engine::drop::DropReason;
 use crossdock_engine::frame::{Arena, Offload};
 use crossdock_engine::ports::channel::{Channel, ChannelEnd};
 use crossdock_engine::ports::{Caps, Port, Queue};
@@ -137,6 +138,50 @@ fn open_again(cores: &[usize]) {
     let arena = switch.arena().clone();
     drop((switch, a, b));
     assert_eq!(arena.free(), arena.total());
+}
+
+#[test]
+fn a_frame_that_is_injected_comes_in_by_its_port() {
+    [&[][..], &[0, 1]].into_iter().for_each(inject);
+}
+
+fn inject(cores: &[usize]) {
+    let switch = switch(cores);
+    let [mut a, mut b, mut c] = ["a", "b", "c"].map(|name| plug(&switch, name, "lan"));
+    let announcement = frame(mac(1), Mac::BROADCAST);
+    switch.inject("a", announcement.clone()).unwrap();
+    assert_eq!((receive(&mut b), receive(&mut c)), (announcement.clone(), announcement.clone()));
+    b.send(&frame(mac(2), mac(1)), Offload::default()).unwrap();
+    assert_eq!(receive(&mut a), frame(mac(2), mac(1)), "its source is known to be there");
+    until("all is done", || switch.conservation().in_flight() == 0);
+    assert!(c.recv().is_none() && a.recv().is_none());
+    let all = switch.conservation();
+    assert_eq!((all.received, all.generated, all.sent), (1, 2, 3), "made once, copied once, and what b sent");
+    let shown = switch.port("a").unwrap().counters;
+    assert_eq!((shown.rx_frames.get(), shown.generated.get(), shown.tx_frames.get()), (0, 2, 1));
+    switch.inject("a", vec![0xff; 5]).unwrap();
+    until("a runt is dropped by name", || switch.drops().contains(&(DropReason::Runt, 1)));
+    assert!(matches!(switch.inject("d", announcement.clone()), Err(Error::Unknown(_))));
+    assert!(matches!(switch.inject("a", vec![0; 70_000]), Err(Error::TooLong(70_000))));
+    close(switch.release_ports(&["a"]));
+    switch.inject("a", announcement).unwrap();
+    until("nothing comes of it", || switch.conservation().in_flight() == 0);
+    assert_eq!(switch.conservation().generated, 3);
+}
+
+#[test]
+fn an_injected_frame_without_memory_is_dropped_by_name() {
+    let switch = Switch::new(Config { frames: 512, super_frames: 16, ..Config::default() }).unwrap();
+    switch.add_domain(Domain::new("lan")).unwrap();
+    let (_a, _b) = (plug(&switch, "a", "lan"), plug(&switch, "b", "lan"));
+    // The other end takes none of them out.
+    for _ in 0..600 {
+        switch.inject("a", frame(mac(1), Mac::BROADCAST)).unwrap();
+    }
+    let drops = |reason: DropReason| switch.drops().iter().find(|drop| drop.0 == reason).unwrap().1;
+    until("all are accounted for", || switch.conservation().generated == 600);
+    until("those that wait are counted as sent", || switch.conservation().in_flight() == 0);
+    assert!(drops(DropReason::PoolEmpty) + drops(DropReason::TxFull) > 0, "{:?}", switch.drops());
 }
 
 #[test]

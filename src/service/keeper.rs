@@ -116,6 +116,7 @@ impl Service {
         let absent = self.due();
         let fates = side_by_side(&absent, |port| self.reopen(port));
         absent.iter().zip(fates).for_each(|(port, fate)| fate.into_iter().for_each(|fate| tell(&port.name, &fate)));
+        self.make_announcements();
     }
 
     /// The ports that are gone and whose turn it is.

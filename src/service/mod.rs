@@ -2,6 +2,7 @@
 //!
 //! Every call may take as long as creating an interface takes (milliseconds); none waits for traffic.
 
+mod announce;
 mod capture;
 mod keeper;
 mod mac;
@@ -35,6 +36,7 @@ use crossdock_engine::tables::storm::StormCaps;
 use crossdock_engine::tables::topology::Domain;
 use crossdock_engine::worker::{Polling, WorkerConfig};
 
+use announce::Announcements;
 use capture::Captures;
 use mac::Machine;
 use tracing::info;
@@ -56,6 +58,7 @@ pub struct Service {
     /// Held while a reload is under way.
     reloading: Mutex<()>,
     captures: Captures,
+    announcements: Mutex<Announcements>,
     /// Whether ports may be made and removed; held meanwhile.
     running: RwLock<bool>,
     /// What takes long is to come to its end.
@@ -89,6 +92,7 @@ impl Service {
             source: None,
             reloading: Mutex::default(),
             captures: Captures::default(),
+            announcements: Mutex::default(),
             running: RwLock::new(true),
             ending: AtomicBool::new(false),
         };

@@ -102,6 +102,7 @@ impl Service {
             entry.open(handle);
         }
         self.settled.notify_all();
+        self.announce(name);
     }
 
     /// A port could not be opened.

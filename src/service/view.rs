@@ -112,7 +112,7 @@ fn port(entry: &Entry, status: PortStatus, names: &OnceCell<NetnsNames>) -> Port
         kind: status.kind.into(),
         domain: status.domain.unwrap_or_default(),
         vlan: (status.vlan != Tagging::Transparent).then(|| VlanKeys::of(&status.vlan)),
-        up: status.up,
+        up: state == PortState::Up,
         state,
         reason,
         mtu: status.caps.mtu,

@@ -91,6 +91,11 @@ impl Registry {
         self.domains.find(name).map(DomainId).ok_or_else(|| Error::Unknown(format!("domain {name}")))
     }
 
+    /// How many ports a domain has.
+    pub fn member_count(&self, id: DomainId) -> usize {
+        self.members.get(id.index()).copied().unwrap_or(0)
+    }
+
     /// Takes a name for a port that is to be opened, while nobody waits for that.
     pub fn reserve(&mut self, name: &str) -> Result<(), Error> {
         let taken = self.ports.find(name).is_some() || !self.reserved.insert(name.into());

@@ -87,7 +87,7 @@ pub struct WorkerStatus {
 pub struct Conservation {
     /// Frames taken from ports.
     pub received: u64,
-    /// Copies made for floods, and segments cut from super-frames less one each.
+    /// Copies made for floods, segments cut from super-frames less one each, and frames that were injected.
     pub generated: u64,
     /// Segments that went into super-frames, less one each.
     pub coalesced: u64,
@@ -222,6 +222,25 @@ impl Switch {
 }
 
 impl Switch {
+    /// Lets a frame come in by a port that the other end did not send: it is learned from, switched and counted like any, but
+    /// counts as generated there, not as received. It waits for nobody; while the port is down or gone, nothing happens.
+    ///
+    /// # Errors
+    /// When there is no such port, the frame is longer than any, or the switch has stopped.
+    pub fn inject(&self, port: &str, frame: Vec<u8>) -> Result<(), Error> {
+        let (port, worker) = self.receiver(port)?;
+        if frame.len() > MAX_FRAME {
+            return Err(Error::TooLong(frame.len()));
+        }
+        self.workers.tell(worker, Command::Inject(port, frame))
+    }
+
+    /// How many ports a domain has.
+    pub fn member_count(&self, domain: &str) -> usize {
+        let registry = self.registry();
+        registry.domain_id(domain).map_or(0, |id| registry.member_count(id))
+    }
+
     /// What would happen to a frame from a port, and why. Nothing is sent, learned, cached or counted.
     ///
     /// # Errors

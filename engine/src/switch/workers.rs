@@ -123,6 +123,11 @@ impl Workers {
         self.links.iter().map(|link| link.tell(command())).fold(Ok(()), Result::and)
     }
 
+    /// Gives one worker a command.
+    pub fn tell(&self, worker: usize, command: Command) -> Result<(), Error> {
+        self.links.get(worker).ok_or(Error::Stopped)?.tell(command)
+    }
+
     /// Gives one worker a command that carries a reply channel, and waits for the reply.
     pub fn ask<T>(&self, worker: usize, command: impl FnOnce(Sender<T>) -> Command) -> Result<T, Error> {
         self.links.get(worker).ok_or(Error::Stopped)?.ask(command)

@@ -2,6 +2,7 @@
 
 use super::{Attachment, Worker};
 use crate::capture::Sink;
+use crate::drop::DropReason;
 use crate::flow::PortId;
 use crate::ports::Queue;
 use crate::stats::Counter;
@@ -54,6 +55,8 @@ pub enum Command {
     Capture(Sink, Sender<()>),
     /// Copy none any more into the sink that counts here, and give it back.
     EndCapture(Arc<Counter>, Sender<Option<Sink>>),
+    /// Take a frame that the control side made as if it had come in by a port that has queues here.
+    Inject(PortId, Vec<u8>),
     /// Say what would happen to a frame.
     Trace(Box<Hypothesis>, Sender<Trace>),
     /// End.
@@ -123,10 +126,34 @@ impl Worker {
                     let _ = done.send(());
                 }
                 Command::EndCapture(counter, sink) => drop(sink.send(self.tap().remove(&counter))),
+                Command::Inject(port, bytes) => self.inject(port, &bytes),
                 Command::Trace(frame, reply) => drop(reply.send(self.trace(&frame, self.core.now))),
             }
         }
         true
+    }
+
+    /// Runs a frame through the switch as if it had come in by a port, if one could. It counts as made there, not as received.
+    fn inject(&mut self, port: PortId, bytes: &[u8]) {
+        let Some(up) = self.core.ports.check_link(port) else { return };
+        self.core.tables.set_up(port, up);
+        let Some(counters) = self.core.ports.counters(port) else { return };
+        if !up {
+            return;
+        }
+        counters.generated.add(1);
+        let Some(mut frame) = self.core.pool.alloc(bytes.len()) else {
+            return counters.count_drop(DropReason::PoolEmpty);
+        };
+        // It fits: a frame of that room was asked for.
+        let _ = frame.fill(bytes);
+        self.core.hear();
+        // Between two rounds the batch is empty.
+        self.rx.push_within(frame);
+        self.classify(port);
+        self.probe();
+        self.run(port);
+        self.core.flush();
     }
 
     /// Lets go of the ports that failed, and reports them.
