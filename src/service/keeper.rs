@@ -90,27 +90,37 @@ impl Service {
     /// A worker said that a port is gone.
     fn hear(&self, watch: &mut Watch, name: &str, error: &io::Error, tell: &impl Fn(&str, &Fate)) {
         let mut roster = self.roster();
-        let Some(entry) = roster.get_mut(name).filter(|entry| entry.is_open()) else { return };
-        if entry.config.kind.has_interface() && entry.is_there() {
+        let Some(entry) = roster.get_mut(name).filter(|entry| entry.opening || entry.is_open()) else { return };
+        let has_interface = entry.config.kind.has_interface();
+        if entry.opening || (has_interface && entry.is_there()) {
             watch.suspects.insert(name.into());
             return;
         }
-        let why = if entry.config.kind.has_interface() { loss(&entry.config) } else { error.to_string() };
+        let why = if has_interface { loss(&entry.config) } else { error.to_string() };
         entry.lose(why.clone());
         drop(roster);
         tell(name, &Fate::Gone(why));
     }
 
-    fn look(&self, watch: &mut Watch, tell: &impl Fn(&str, &Fate)) {
-        for name in std::mem::take(&mut watch.suspects) {
-            let lost = self.roster().get_mut(&name).filter(|entry| entry.is_open() && !entry.is_there()).map(|entry| {
-                let why = loss(&entry.config);
-                entry.lose(why.clone());
-                why
-            });
-            lost.into_iter().for_each(|why| tell(&name, &Fate::Gone(why)));
+    /// Looks again at a port that looked alive when a worker said that it is gone; why it is, if it is.
+    fn suspect(&self, watch: &mut Watch, name: String) -> Option<(String, String)> {
+        let mut roster = self.roster();
+        let entry = roster.get_mut(&name)?;
+        if entry.opening {
+            watch.suspects.insert(name);
+            return None;
         }
-        for (name, why) in self.forsake(watch) {
+        let entry = Some(entry).filter(|entry| entry.is_open() && !entry.is_there())?;
+        let why = loss(&entry.config);
+        entry.lose(why.clone());
+        Some((name, why))
+    }
+
+    fn look(&self, watch: &mut Watch, tell: &impl Fn(&str, &Fate)) {
+        let suspects = std::mem::take(&mut watch.suspects);
+        let mut lost: Vec<_> = suspects.into_iter().filter_map(|name| self.suspect(watch, name)).collect();
+        lost.extend(self.forsake(watch));
+        for (name, why) in lost {
             tell(&name, &Fate::Gone(why));
         }
         let absent = self.due();

@@ -19,8 +19,10 @@ use std::sync::{Arc, Mutex};
 
 /// Namespaces worked on at a time: more keep the kernel no busier.
 const THREADS: usize = 32;
-/// The least of interfaces in a namespace that a group is worth.
+/// The least of interfaces in a namespace that a group is worth, and the most in one: the kernel does nothing else for anybody
+/// while it unregisters a group.
 const FEW: usize = 2;
+const MANY: usize = 256;
 
 /// The interfaces of one namespace, and the file of one of them.
 struct Group {
@@ -58,11 +60,15 @@ impl Group {
     /// Removes all. Runs inside the namespace.
     fn remove(&self) -> io::Result<()> {
         let netlink = Netlink::open()?;
-        // Neither 0, in which all interfaces begin, nor a small number that somebody might choose.
-        let number = RandomState::new().build_hasher().finish() as u32 | 1 << 30;
-        for name in &self.names {
-            netlink.set_group(link::index(name)?, number)?;
-        }
-        netlink.remove_group(number)
+        self.names.chunks(MANY).try_for_each(|names| remove(&netlink, names))
     }
+}
+
+fn remove(netlink: &Netlink, names: &[String]) -> io::Result<()> {
+    // Neither 0, in which all interfaces begin, nor a small number that somebody might choose.
+    let number = RandomState::new().build_hasher().finish() as u32 | 1 << 30;
+    for name in names {
+        netlink.set_group(link::index(name)?, number)?;
+    }
+    netlink.remove_group(number)
 }
