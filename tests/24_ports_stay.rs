@@ -113,6 +113,24 @@ fn a_namespace_without_a_name_keeps_its_port_while_somebody_runs_in_it() {
     assert_eq!(told(&xdock, "h2", "port gone"), 1);
 }
 
+/// As Docker moves the interface that it is given.
+#[test]
+fn a_tap_that_was_moved_outlives_its_first_namespace() {
+    let mut world = World::new("moved", 2);
+    let xdock = world.start();
+    let second = world.lab.namespace("second").unwrap();
+    world.host(2).ip(&format!("link set eth0 netns {}", second.name())).unwrap();
+    second.ip("addr add 10.0.0.2/24 dev eth0").unwrap();
+    second.ip("link set eth0 up").unwrap();
+    until("it works where it is", || is_up(&world, "h2") && world.pings(1, "10.0.0.2", 1));
+    delete_host(&mut world, 2);
+    std::thread::sleep(Duration::from_millis(2500));
+    assert!(world.pings(1, "10.0.0.2", 3) && is_up(&world, "h2"));
+    assert_eq!((world.shown("h2")["netns"].as_str(), told(&xdock, "h2", "port gone")), (Some(second.name()), 0));
+    drop(second);
+    until("with the second it is gone", || state(&world, "h2").0 == "gone");
+}
+
 #[test]
 fn a_namespace_that_is_replaced_moves_its_port() {
     let mut world = World::new("swap", 2);

@@ -6,7 +6,7 @@
 //! many ports there are. It tries the ports that are gone, a bounded number at a time. And it looks after namespaces that
 //! are held by the ports in them (`TapHandle::holds`) and die only with these: after all when something under /run/netns has
 //! changed, otherwise after some in turn. A namespace whose name leads elsewhere, or nowhere, and in which nobody runs was
-//! deleted: its ports are closed, and it dies.
+//! deleted: its ports are closed, and it dies. (A TAP that somebody moved out of it works on, and holds it still.)
 //!
 //! A port that does not live long is tried less and less often.
 
@@ -57,7 +57,7 @@ struct Watch {
     cursor: String,
     /// When something under /run/netns changed last.
     changed: Option<SystemTime>,
-    /// Namespaces without a name in which somebody ran, and when that was looked for.
+    /// Namespaces without a name that were kept for somebody, and when that was looked for.
     nameless: HashSet<NetnsId>,
     searched: Option<Instant>,
 }
@@ -190,7 +190,7 @@ impl Service {
         }
         let used = in_use(&ids);
         watch.searched = Some(Instant::now());
-        watch.nameless.extend(&used);
+        watch.nameless.extend(&ids);
         let forsaken: Vec<_> = nameless.into_iter().filter(|(_, id)| !used.contains(id)).collect();
         self.give_up(&forsaken)
     }
@@ -216,9 +216,9 @@ impl Service {
         let (mut lost, mut taps) = (Vec::new(), Vec::new());
         for (name, id) in forsaken {
             let mut roster = self.roster();
-            let still =
-                |entry: &&mut Entry| entry.is_open() && entry.handle.as_ref().and_then(|h| h.holds()) == Some(*id);
-            let Some(entry) = roster.get_mut(name).filter(still) else { continue };
+            let Some(entry) = roster.get_mut(name).filter(|entry| entry.is_open() && entry.is_in(*id)) else {
+                continue;
+            };
             taps.extend(entry.handle.as_ref().and_then(|handle| handle.tap().cloned()));
             let why = loss(&entry.config);
             entry.lose(why.clone());

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crossdock_engine::ports::NetnsId;
 use crossdock_engine::switch;
 use crossdock_engine::wire::Mac;
 
@@ -57,6 +58,12 @@ impl Entry {
     /// Whether its interface is there.
     pub fn is_there(&self) -> bool {
         self.handle.as_ref().is_some_and(|handle| handle.whereabouts().is_some())
+    }
+
+    /// Whether its interface is in this namespace.
+    pub fn is_in(&self, netns: NetnsId) -> bool {
+        let place = self.handle.as_ref().and_then(|handle| handle.whereabouts());
+        place.is_some_and(|place| place.netns == Some(netns))
     }
 
     /// It is open.

@@ -17,11 +17,18 @@ use crate::failure::Failure;
 const SETTLE_TRIES: u32 = 50;
 const SETTLE_PAUSE: Duration = Duration::from_millis(20);
 
-/// The stage of the demo. Fields are dropped in this order: first the switch, then the namespaces.
+/// The stage of the demo. First the switch ends, then the namespaces go.
 pub struct Scene {
     pub service: Arc<Service>,
     pub hosts: Vec<Host>,
     pub switch: Namespace,
+}
+
+impl Drop for Scene {
+    /// Ends the switch here and now: a thread of its own may hold it for a moment longer.
+    fn drop(&mut self) {
+        self.service.stop();
+    }
 }
 
 /// A host: a namespace with one interface, which is a port of the switch.
