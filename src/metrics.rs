@@ -86,8 +86,7 @@ impl Snapshot {
             "Bytes sent to the port, without FCS",
             all(|port| port.counters.tx_bytes.get()),
         )?;
-        let made =
-            "Copies of frames from the port, to flood them, and segments cut for the port less one of each frame";
+        let made = "Copies of frames from the port, to flood them, announcements of its addresses, and segments cut for the port less one of each frame";
         sheet.counters("port_generated_frames", made, all(|port| port.counters.generated.get()))?;
         let joined = "Frames to the port that were joined to others, into super-frames";
         sheet.counters("port_coalesced_frames", joined, all(|port| port.counters.coalesced.get()))?;

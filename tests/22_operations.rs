@@ -335,5 +335,5 @@ fn a_worker_has_its_core_for_itself() {
     let xdock = world.start();
     let worker = allowed_cores(&xdock, "xdock-worker-0");
     assert!(worker.is_set(1) && worker.count() == 1);
-    assert!(["xdock", "xdock-events"].iter().all(|thread| !allowed_cores(&xdock, thread).is_set(1)));
+    assert!(["xdock", "xdock-keeper"].iter().all(|thread| !allowed_cores(&xdock, thread).is_set(1)));
 }

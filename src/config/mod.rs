@@ -156,7 +156,7 @@ pub struct PortConfig {
     /// The interface's namespace, a name under `/run/netns` or a path; `None`: the switch's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub netns: Option<String>,
-    /// The interface's MAC address; `None`: a random one.
+    /// The MAC address of a TAP; `None`: one drawn from the machine's identity and the port's name.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "value::as_text")]
     pub mac: Option<Mac>,
     /// The addresses of a TAP.

@@ -1,11 +1,11 @@
 //! What happens to the ports of a running switch, seen from outside: counters are compared once in a while, so nothing
 //! on a frame's way has to tell anybody.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossdock_engine::switch::PortStatus;
+use crossdock_engine::switch::PortGlance;
 use tokio::task::spawn_blocking;
 use tokio::time::MissedTickBehavior;
 
@@ -33,8 +33,8 @@ pub async fn observe(service: Arc<Service>, tell: impl Fn(&str, Happening)) {
     loop {
         pause.tick().await;
         let service = Arc::clone(&service);
-        // Aside: while an interface is being made, this waits.
-        let ports = spawn_blocking(move || service.switch().ports()).await;
+        // Aside: while a worker is busy with ports that come or go, this waits.
+        let ports = spawn_blocking(move || service.switch().glances()).await;
         let news = ports.map(|ports| observer.look(&ports)).unwrap_or_default();
         news.into_iter().for_each(|(port, happening)| tell(&port, happening));
     }
@@ -43,7 +43,7 @@ pub async fn observe(service: Arc<Service>, tell: impl Fn(&str, Happening)) {
 /// The last look.
 #[derive(Debug, Default)]
 pub struct Observer {
-    ports: BTreeMap<String, Seen>,
+    ports: HashMap<String, Seen>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -57,9 +57,9 @@ struct Seen {
 impl Observer {
     /// Looks again: what happened to which port. A port that is new is no news. Flapping is told when it begins, not
     /// again while it goes on.
-    pub fn look(&mut self, ports: &[PortStatus]) -> Vec<(String, Happening)> {
+    pub fn look(&mut self, ports: &[PortGlance]) -> Vec<(String, Happening)> {
         let mut news = Vec::new();
-        let mut seen = BTreeMap::new();
+        let mut seen = HashMap::with_capacity(ports.len());
         for port in ports {
             let now = self.compare(port, |what| news.push((port.name.clone(), what)));
             seen.insert(port.name.clone(), now);
@@ -68,42 +68,26 @@ impl Observer {
         news
     }
 
-    fn compare(&self, port: &PortStatus, mut tell: impl FnMut(Happening)) -> Seen {
-        let flapping = port.counters.mac_flaps.get();
-        let Some(before) = self.ports.get(&port.name) else { return Seen { up: port.up, flapping, told: false } };
-        if before.up != port.up {
-            tell(if port.up { Happening::PortUp } else { Happening::PortDown });
+    fn compare(&self, port: &PortGlance, mut tell: impl FnMut(Happening)) -> Seen {
+        let PortGlance { up, mac_flaps: flapping, .. } = *port;
+        let Some(before) = self.ports.get(&port.name) else { return Seen { up, flapping, told: false } };
+        if before.up != up {
+            tell(if up { Happening::PortUp } else { Happening::PortDown });
         }
         // A port made anew under its old name counts from nothing.
         let flaps = flapping.saturating_sub(before.flapping);
         if flaps > 0 && !before.told {
             tell(Happening::MacFlapping(flaps));
         }
-        Seen { up: port.up, flapping, told: flaps > 0 }
+        Seen { up, flapping, told: flaps > 0 }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crossdock_engine::ports::Caps;
-    use crossdock_engine::stats::PortCounters;
-    use crossdock_engine::tables::vlan::Tagging;
-
-    fn port(name: &str, up: bool, flapping: u64) -> PortStatus {
-        let counters = PortCounters::default();
-        counters.mac_flaps.add(flapping);
-        let (name, domain) = (name.to_owned(), Some("lan".to_owned()));
-        PortStatus {
-            name,
-            kind: "tap",
-            domain,
-            isolated: false,
-            vlan: Tagging::default(),
-            up,
-            caps: Caps::default(),
-            counters,
-        }
+    fn port(name: &str, up: bool, flapping: u64) -> PortGlance {
+        PortGlance { name: name.into(), up, mac_flaps: flapping }
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub mod tap;
 #[cfg(feature = "xdp")]
 pub mod xdp;
 
-pub use netns::NetnsError;
+pub use netns::{NetnsError, NetnsId, NetnsNames};
 
 use crate::capture::Watch;
 use crate::drop::DropReason;
@@ -55,8 +55,8 @@ pub struct Caps {
 pub struct Whereabouts {
     /// Its present name.
     pub ifname: String,
-    /// The name under /run/netns of its present namespace; `None` where it has none, as ours.
-    pub netns: Option<String>,
+    /// Its present namespace, where that can be told. [`NetnsNames`] has its name.
+    pub netns: Option<NetnsId>,
 }
 
 /// A place frames come from and go to. Opened once, into queues.

@@ -4,26 +4,30 @@
 //! no worker is ever kept waiting.
 
 mod capture;
+mod closing;
+mod numbers;
+mod pages;
+mod ports;
 mod registry;
 mod status;
 mod workers;
 
 pub use capture::{Capture, CaptureConfig};
-pub use status::{Conservation, DomainStatus, FdbStatus, FlowStatus, PortStatus, WorkerStatus};
+pub use closing::close;
+pub use pages::{FdbStatus, FlowStatus};
+pub use status::{Conservation, DomainStatus, PortGlance, PortStatus, WorkerStatus};
 
 use crate::flow::PortId;
 use crate::frame::Arena;
-use crate::ports::{Caps, Port, Queue};
 use crate::stages::Stage;
 use crate::tables::storm::StormCaps;
 use crate::tables::topology::{Change, Domain, DomainId, PortView};
 use crate::tables::vlan::Tagging;
-use crate::wire::Mac;
-use crate::worker::{Attachment, Command, ELSEWHERE, Event, Polling, SPIN, WorkerConfig};
+use crate::worker::{Command, ELSEWHERE, Event, Polling, SPIN, WorkerConfig};
 use crossbeam::channel::Receiver;
-use registry::{Registered, Registry};
+use registry::Registry;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use workers::Workers;
 
 /// How a switch is built.
@@ -127,7 +131,7 @@ impl Switch {
     pub fn new(config: Config) -> io::Result<Switch> {
         let arena = Arena::new(config.frames, config.super_frames)?;
         let (workers, events) = Workers::start(&config, &arena)?;
-        Ok(Switch { registry: Mutex::default(), arena, workers, events })
+        Ok(Switch { registry: Mutex::new(Registry::new(workers.count())), arena, workers, events })
     }
 
     /// The frame memory: for channel ports.
@@ -206,66 +210,6 @@ impl Switch {
         self.publish_domain(&registry, id)
     }
 
-    /// Opens a port and puts it into a domain; returns when frames pass. Traffic between other ports does not notice.
-    ///
-    /// # Errors
-    /// When its name is taken, the domain does not exist, or the port cannot be opened; nothing is left behind then.
-    pub fn add_port(&self, port: Box<dyn Port>, membership: &Membership) -> Result<PortId, Error> {
-        let mut registry = self.registry();
-        let name = port.name().to_owned();
-        let domain = registry.domain_id(&membership.domain)?;
-        registry.check_port_name(&name)?;
-        let (kind, caps, workers) = (port.kind(), port.caps(), self.workers.count());
-        let queues = port.open(&self.arena, workers).map_err(|error| Error::Open(name.clone(), error))?;
-        let hands = deal(queues, registry.idlest(workers), workers);
-        let owners = self.workers.numbers().filter(|&worker| !hands[worker].is_empty()).collect();
-        let view = PortView { station: stations_own(kind, &caps), ..membership.view(domain) };
-        let counters = hands.iter().map(|_| Arc::default()).collect();
-        let new = Registered { name, kind, caps, view, counters, up: Arc::default(), owners };
-        let id = registry.add_port(new)?;
-        self.attach(&registry, id, hands)?;
-        Ok(id)
-    }
-
-    /// Opens a port at every worker, and then lets those serve it that have queues.
-    fn attach(&self, registry: &Registry, id: PortId, hands: Vec<Vec<Box<dyn Queue>>>) -> Result<(), Error> {
-        let Some(port) = registry.port(id) else { return Ok(()) };
-        self.publish_port(registry, id)?;
-        // Those with queues first: the others take from them whether the link is up.
-        let mut hands: Vec<_> = hands.into_iter().enumerate().collect();
-        hands.sort_by_key(|(_, queues)| queues.is_empty());
-        for (worker, queues) in hands {
-            let attachment = Attachment {
-                port: id,
-                name: port.name.clone(),
-                queues,
-                owners: port.owners.clone(),
-                counters: port.counters[worker].clone(),
-                up: port.up.clone(),
-                caps: port.caps.clone(),
-            };
-            self.workers.ask(worker, |done| Command::Attach(attachment, done))?;
-        }
-        port.owners.iter().try_for_each(|&owner| self.workers.ask(owner, |done| Command::Serve(id, done)))
-    }
-
-    /// Closes and removes a port; returns when it is closed.
-    ///
-    /// # Errors
-    /// When it does not exist.
-    pub fn remove_port(&self, name: &str) -> Result<(), Error> {
-        let mut registry = self.registry();
-        let id = registry.port_id(name)?;
-        let owners = registry.port(id).map(|port| port.owners.clone()).unwrap_or_default();
-        // Those with queues last: they still send what the others have handed over.
-        let (first, last): (Vec<_>, Vec<_>) = self.workers.numbers().partition(|worker| !owners.contains(worker));
-        for worker in first.into_iter().chain(last) {
-            drop(self.workers.ask(worker, |done| Command::Detach(id, done))?);
-        }
-        registry.remove_port(id);
-        self.publish_port(&registry, id)
-    }
-
     /// Returns when every worker knows a port as the registry does.
     fn publish_port(&self, registry: &Registry, id: PortId) -> Result<(), Error> {
         self.publish(|| Change::Port(id, registry.view(id)))
@@ -274,6 +218,16 @@ impl Switch {
     /// Returns when every worker knows a domain as the registry does.
     fn publish_domain(&self, registry: &Registry, id: DomainId) -> Result<(), Error> {
         self.publish(|| Change::Domain(id, registry.domain(id).cloned()))
+    }
+
+    /// The same of several ports, which costs hardly more.
+    fn publish_ports(&self, registry: &Registry, ids: &[PortId]) -> Result<(), Error> {
+        let everywhere = ids.iter().flat_map(|&id| self.workers.numbers().map(move |worker| (worker, id)));
+        let changes = everywhere.map(|(worker, id)| {
+            let view = registry.view(id);
+            (worker, move |done| Command::Change(Change::Port(id, view), done))
+        });
+        self.workers.ask_each(changes).map(drop)
     }
 
     /// Every worker takes the change, also where one has no memory for it. Forwarding databases that they no longer need are
@@ -289,16 +243,9 @@ impl Switch {
     }
 }
 
-/// Deals queues out to workers, one after another from `first` on.
-fn deal(queues: Vec<Box<dyn Queue>>, first: usize, workers: usize) -> Vec<Vec<Box<dyn Queue>>> {
-    let mut hands: Vec<Vec<Box<dyn Queue>>> = (0..workers).map(|_| Vec::new()).collect();
-    for (i, queue) in queues.into_iter().enumerate() {
-        hands[(first + i) % workers].push(queue);
+impl Drop for Switch {
+    /// Closes the ports side by side, before the workers end.
+    fn drop(&mut self) {
+        close(self.release_all());
     }
-    hands
-}
-
-/// The address of the station at the far end of a port, where it is certain: the interface of a TAP is the station's own.
-fn stations_own(kind: &str, caps: &Caps) -> Option<Mac> {
-    caps.mac.filter(|_| kind == "tap")
 }

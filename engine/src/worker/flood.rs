@@ -52,6 +52,7 @@ impl Flooding {
 }
 
 /// What is left of a visit: a flood, and frames that came after it.
+#[derive(Default)]
 pub(super) struct Pending {
     pub flooding: Option<Flooding>,
     pub frames: Vec<Frame>,

@@ -1,13 +1,15 @@
 //! What the control side asks of a worker, and what a worker tells it. Neither waits for the other.
 
+use super::schedule::QueueId;
 use super::{Attachment, Worker};
 use crate::capture::Sink;
+use crate::drop::DropReason;
 use crate::flow::PortId;
 use crate::ports::Queue;
 use crate::stats::Counter;
 use crate::table::FlowEntry;
 use crate::tables::fdb::{Fdb, FdbEntry, Station};
-use crate::tables::topology::{Change, DomainId};
+use crate::tables::topology::{Change, DomainId, PortView};
 use crate::trace::{Hypothesis, Trace};
 use crossbeam::channel::{Receiver, Sender};
 use std::io;
@@ -34,8 +36,8 @@ pub struct FlowPage {
 
 /// What a worker can be told. Each takes a few microseconds, so that frames hardly notice.
 pub enum Command {
-    /// Open a port that the topology has for what leaves by it, and say so.
-    Attach(Attachment, Sender<()>),
+    /// Take a port as the topology has it now, open it for what leaves by it, and say so.
+    Attach(Attachment, Option<Box<PortView>>, Sender<()>),
     /// Take what comes in by a port, now that every worker has opened it, and say so.
     Serve(PortId, Sender<()>),
     /// Let go of a port, and give back its queues: closing them may take the kernel long.
@@ -59,6 +61,8 @@ pub enum Command {
     Capture(Sink, Sender<()>),
     /// Copy none any more into the sink that counts here, and give it back.
     EndCapture(Arc<Counter>, Sender<Option<Sink>>),
+    /// Take a frame that the control side made as if it had come in by a port that has queues here.
+    Inject(PortId, Vec<u8>),
     /// Say what would happen to a frame.
     Trace(Box<Hypothesis>, Sender<Trace>),
     /// End.
@@ -101,7 +105,9 @@ impl Worker {
             self.core.catch_up();
             match command {
                 Command::Stop => return false,
-                Command::Attach(port, done) => {
+                Command::Attach(port, view, done) => {
+                    // A port's change needs no memory that there might not be.
+                    let _ = self.core.tables.apply(Change::Port(port.port, view.map(|view| *view)));
                     self.open(port);
                     let _ = done.send(());
                 }
@@ -129,10 +135,27 @@ impl Worker {
                     let _ = done.send(());
                 }
                 Command::EndCapture(counter, sink) => drop(sink.send(self.tap().remove(&counter))),
+                Command::Inject(port, bytes) => self.inject(port, &bytes),
                 Command::Trace(frame, reply) => drop(reply.send(self.trace(&frame, self.core.now))),
             }
         }
         true
+    }
+
+    /// Lets a frame come in by a port with its next visit, if one could. It counts as made there, not as received.
+    fn inject(&mut self, port: PortId, bytes: &[u8]) {
+        let Some(up) = self.core.ports.check_link(port) else { return };
+        self.core.tables.set_up(port, up);
+        let Some(counters) = self.core.ports.counters(port).filter(|_| up) else { return };
+        counters.generated.add(1);
+        let Some(mut frame) = self.core.pool.alloc_spare(bytes.len()) else {
+            return counters.count_drop(DropReason::PoolEmpty);
+        };
+        // It fits: a frame of that room was asked for.
+        let _ = frame.fill(bytes);
+        if let Err(frame) = self.core.ports.schedule.add(QueueId { port, queue: 0 }, frame) {
+            self.core.discard(frame, port, DropReason::PortDown);
+        }
     }
 
     /// Lets go of the ports that failed, and reports them.

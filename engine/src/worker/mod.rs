@@ -299,6 +299,9 @@ impl Worker {
         }
         self.rx.set_limit(self.batch);
         self.rx.take_from(&mut pending.frames);
+        if !pending.frames.is_empty() {
+            self.core.ports.schedule.suspend(i, pending);
+        }
         true
     }
 
@@ -306,7 +309,8 @@ impl Worker {
     #[cold]
     fn suspend(&mut self, i: usize) {
         let flooding = self.core.unfinished.take();
-        let frames = self.rx.drain().collect();
+        let later = self.core.ports.schedule.resume(i).into_iter().flat_map(|pending| pending.into_frames());
+        let frames = self.rx.drain().chain(later).collect();
         self.core.ports.schedule.suspend(i, Box::new(Pending { flooding, frames }));
     }
 

@@ -148,6 +148,14 @@ impl Schedule {
         }
     }
 
+    /// Adds a frame to what the next visit to a queue begins with; gives it back where there is no such queue.
+    pub fn add(&mut self, id: QueueId, frame: Frame) -> Result<(), Frame> {
+        self.make_ready(id);
+        let Some(turn) = self.ready.iter_mut().find(|turn| turn.id == id) else { return Err(frame) };
+        turn.pending.get_or_insert_default().frames.push(frame);
+        Ok(())
+    }
+
     /// What is left of the last visit to the queue at a position.
     #[inline(always)]
     pub fn resume(&mut self, i: usize) -> Option<Box<Pending>> {
