@@ -161,7 +161,7 @@ fn the_log_tells_in_json_what_happens() {
     world.host(2).ip("link set eth0 up").unwrap();
     world::until("the link is up", || has(&events(&xdock.stderr()), "port up", &[("port", "h2"), ("level", "INFO")]));
     jump_between(&world);
-    world::until("the jumping is told of", || xdock.stderr().contains("MAC addresses jump between ports"));
+    world::until("the jumping is told of", || xdock.stderr().contains("a MAC address jumps between ports"));
     xdock.signal(Signal::TERM).unwrap();
     assert_eq!(xdock.wait(Duration::from_secs(3)).unwrap().code(), Some(0));
     let log = events(&xdock.stderr());

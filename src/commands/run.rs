@@ -9,7 +9,6 @@ use crossdock::config::{Config, load};
 use crossdock::control::server::{serve, serve_metrics};
 use crossdock::control::socket::ControlSocket;
 use crossdock::machine;
-use crossdock::service::observe::{Happening, observe};
 use crossdock::service::{Fate, Service};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use sd_notify::NotifyState;
@@ -147,7 +146,6 @@ async fn until(
     Ok(tokio::select! {
         () = control => "",
         () = metrics => "",
-        () = observe(Arc::clone(&service), log_happening) => "",
         () = reload_on(&mut signals.hangup, Arc::clone(&service)) => "",
         _ = signals.terminate.recv() => "SIGTERM",
         _ = signals.interrupt.recv() => "SIGINT",
@@ -159,16 +157,6 @@ async fn reload_on(hangup: &mut Signal, service: Arc<Service>) {
     while hangup.recv().await.is_some() {
         let service = Arc::clone(&service);
         let _ = tokio::task::spawn_blocking(move || drop(service.reload())).await;
-    }
-}
-
-fn log_happening(port: &str, happening: Happening) {
-    match happening {
-        Happening::PortUp => info!(port, "port up"),
-        Happening::PortDown => warn!(port, "port down"),
-        Happening::MacFlapping(pinned) => {
-            warn!(port, pinned, "MAC addresses jump between ports: a loop, or an address used twice");
-        }
     }
 }
 
@@ -185,6 +173,11 @@ pub fn tell_fate(port: &str, fate: &Fate) {
         Fate::Gone(why) => eprintln!("xdock: port {port}: gone: {why}"),
         Fate::Back => eprintln!("xdock: port {port}: open again"),
         Fate::Refused(why) => eprintln!("xdock: port {port}: cannot be opened again: {why}"),
+        Fate::Up => eprintln!("xdock: port {port}: up"),
+        Fate::Down => eprintln!("xdock: port {port}: down"),
+        Fate::MacJumps { mac, elsewhere, .. } => {
+            eprintln!("xdock: port {port}: {mac} jumps between it and port {elsewhere}");
+        }
     }
 }
 
@@ -193,5 +186,10 @@ fn log_fate(port: &str, fate: &Fate) {
         Fate::Gone(why) => error!(port, why, "port gone: its interface or its namespace was deleted"),
         Fate::Back => info!(port, "port open again"),
         Fate::Refused(why) => warn!(port, why, "port cannot be opened again yet"),
+        Fate::Up => info!(port, "port up"),
+        Fate::Down => warn!(port, "port down"),
+        Fate::MacJumps { mac, vlan, elsewhere } => {
+            warn!(port, mac, vlan, elsewhere, "a MAC address jumps between ports: a loop, or an address used twice");
+        }
     }
 }

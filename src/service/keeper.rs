@@ -10,7 +10,7 @@
 //!
 //! A port that does not live long is tried less and less often.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::ops::Bound;
 use std::sync::{Arc, Weak};
@@ -19,6 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crossdock_engine::ports::NetnsId;
 use crossdock_engine::ports::tap::remove_together;
 use crossdock_engine::switch::close;
+use crossdock_engine::wire::vlan::Vid;
 use crossdock_engine::worker::Event;
 
 use super::namespaces::in_use;
@@ -32,7 +33,7 @@ use crate::config::PortConfig;
 const LOOK: Duration = Duration::from_secs(1);
 /// Ports that are tried in one look.
 const TRIES: usize = 256;
-/// The least of ports whose namespaces one look is for; with many ports it is an eighth of them.
+/// The least of ports whose namespaces one look is for; with many ports it is a sixteenth of them.
 const PORTS: usize = 64;
 /// How often all processes are looked through for one that runs in a namespace without a name.
 const SEARCH: Duration = Duration::from_secs(5);
@@ -46,11 +47,40 @@ pub enum Fate {
     Back,
     /// Its interface could be back, but the port cannot be opened, for this reason.
     Refused(String),
+    /// Frames can pass again.
+    Up,
+    /// Frames cannot pass: the interface was set down.
+    Down,
+    /// A MAC address jumps between this port and another faster than hosts move, and stays here.
+    MacJumps {
+        /// The address.
+        mac: String,
+        /// Its VLAN, if it has one.
+        vlan: Option<u16>,
+        /// The other port.
+        elsewhere: String,
+    },
+}
+
+/// Pairs of ports between which addresses jump, and when that was told.
+#[derive(Default)]
+struct Flaps(HashMap<[String; 2], Instant>);
+
+impl Flaps {
+    /// How long it is not told again.
+    const QUIET: Duration = Duration::from_secs(60);
+
+    /// Whether it is to be told that addresses jump between two ports.
+    fn is_news(&mut self, home: &str, elsewhere: &str) -> bool {
+        self.0.retain(|_, told| told.elapsed() < Flaps::QUIET);
+        self.0.insert([home.into(), elsewhere.into()], Instant::now()).is_none()
+    }
 }
 
 /// What the looks remember.
 #[derive(Default)]
 struct Watch {
+    flaps: Flaps,
     /// Ports that ended, as a worker said, but look alive: it may have meant a predecessor.
     suspects: BTreeSet<String>,
     /// The last port that a look was for.
@@ -75,7 +105,7 @@ impl Service {
                 let event = events.recv_timeout(next.saturating_duration_since(Instant::now()));
                 let Some(service) = Weak::upgrade(&service) else { return };
                 match event {
-                    Ok(Event::PortGone { name, error }) => service.hear(&mut watch, &name, &error, &tell),
+                    Ok(event) => service.hear(&mut watch, event, &tell),
                     Err(_) if !service.is_running() => return,
                     Err(_) => {
                         service.look(&mut watch, &tell);
@@ -87,8 +117,22 @@ impl Service {
         std::thread::Builder::new().name("xdock-keeper".into()).spawn(keep).map(drop)
     }
 
+    /// A worker said something.
+    fn hear(&self, watch: &mut Watch, event: Event, tell: &impl Fn(&str, &Fate)) {
+        match event {
+            Event::PortGone { name, error } => self.hear_of_loss(watch, &name, &error, tell),
+            Event::Link { name, up } => tell(&name, if up { &Fate::Up } else { &Fate::Down }),
+            Event::MacPinned { mac, vlan, home, elsewhere } => {
+                if watch.flaps.is_news(&home, &elsewhere) {
+                    let vlan = vlan.map(Vid::number);
+                    tell(&home, &Fate::MacJumps { mac: mac.to_string(), vlan, elsewhere });
+                }
+            }
+        }
+    }
+
     /// A worker said that a port is gone.
-    fn hear(&self, watch: &mut Watch, name: &str, error: &io::Error, tell: &impl Fn(&str, &Fate)) {
+    fn hear_of_loss(&self, watch: &mut Watch, name: &str, error: &io::Error, tell: &impl Fn(&str, &Fate)) {
         let mut roster = self.roster();
         let Some(entry) = roster.get_mut(name).filter(|entry| entry.opening || entry.is_open()) else { return };
         let has_interface = entry.config.kind.has_interface();
@@ -97,7 +141,7 @@ impl Service {
             return;
         }
         let why = if has_interface { loss(&entry.config) } else { error.to_string() };
-        entry.lose(why.clone());
+        roster.lose(name, why.clone());
         drop(roster);
         tell(name, &Fate::Gone(why));
     }
@@ -112,7 +156,7 @@ impl Service {
         }
         let entry = Some(entry).filter(|entry| entry.is_open() && !entry.is_there())?;
         let why = loss(&entry.config);
-        entry.lose(why.clone());
+        roster.lose(&name, why.clone());
         Some((name, why))
     }
 
@@ -200,7 +244,7 @@ impl Service {
     fn nameless(&self, watch: &mut Watch, all: bool) -> Vec<(String, NetnsId)> {
         let held: Vec<(String, NetnsId, String)> = {
             let roster = self.roster();
-            let most = if all { roster.len() } else { roster.len().min(PORTS.max(roster.len() / 8)) };
+            let most = if all { roster.len() } else { roster.len().min(PORTS.max(roster.len() / 16)) };
             let turn = roster.after(Bound::Excluded(&watch.cursor)).chain(roster.after(Bound::Unbounded));
             let turn: Vec<&Entry> = turn.take(most).collect();
             watch.cursor = turn.last().map(|entry| entry.config.name.clone()).unwrap_or_default();
@@ -221,7 +265,7 @@ impl Service {
             };
             taps.extend(entry.handle.as_ref().and_then(|handle| handle.tap().cloned()));
             let why = loss(&entry.config);
-            entry.lose(why.clone());
+            roster.lose(name, why.clone());
             lost.push((name.clone(), why));
         }
         let names: Vec<&str> = lost.iter().map(|(name, _)| name.as_str()).collect();

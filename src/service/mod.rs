@@ -7,7 +7,6 @@ mod capture;
 mod keeper;
 mod mac;
 mod namespaces;
-pub mod observe;
 #[cfg(test)]
 pub(crate) mod occupied;
 mod plugging;

@@ -1,6 +1,6 @@
 //! The ports as they were asked for, and what is kept of each.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -71,8 +71,7 @@ impl Entry {
         (self.handle, self.opening, self.absence, self.opened) = (Some(handle), false, None, Instant::now());
     }
 
-    /// It is gone.
-    pub fn lose(&mut self, why: String) {
+    fn lose(&mut self, why: String) {
         let (absence, lives) = Absence::new(why, self.opened, self.lives);
         (self.handle, self.absence, self.lives) = (None, Some(absence), lives);
     }
@@ -98,6 +97,8 @@ pub(super) struct Roster {
     entries: BTreeMap<String, Entry>,
     /// The port that each interface is, by namespace and name.
     interfaces: HashMap<(Option<PathBuf>, String), String>,
+    /// Ports that were lost, and maybe found again.
+    lost: BTreeSet<String>,
     /// The port that has each MAC address: the first, where several were asked to have it.
     macs: HashMap<Mac, String>,
 }
@@ -125,9 +126,19 @@ impl Roster {
         self.entries.range::<str, _>((name, Bound::Unbounded)).map(|(_, entry)| entry)
     }
 
-    /// Those that are gone.
+    /// A port is gone.
+    pub fn lose(&mut self, name: &str, why: String) {
+        if let Some(entry) = self.entries.get_mut(name) {
+            entry.lose(why);
+            self.lost.insert(name.into());
+        }
+    }
+
+    /// Those that are gone. While none is, it costs nothing to ask.
     pub fn absent(&mut self) -> impl Iterator<Item = &mut Entry> {
-        self.entries.values_mut().filter(|entry| entry.absence.is_some())
+        self.lost.retain(|name| self.entries.get(name).is_some_and(|entry| entry.absence.is_some()));
+        let any = !self.lost.is_empty();
+        self.entries.values_mut().take_while(move |_| any).filter(|entry| entry.absence.is_some())
     }
 
     /// Whether somebody is opening one of these.

@@ -15,7 +15,7 @@ mod workers;
 pub use capture::{Capture, CaptureConfig};
 pub use closing::close;
 pub use pages::{FdbStatus, FlowStatus};
-pub use status::{Conservation, DomainStatus, PortGlance, PortStatus, WorkerStatus};
+pub use status::{Conservation, DomainStatus, PortStatus, WorkerStatus};
 
 use crate::flow::PortId;
 use crate::frame::Arena;

@@ -106,17 +106,6 @@ impl Conservation {
     }
 }
 
-/// What is worth a look once a second.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PortGlance {
-    /// The port's name.
-    pub name: String,
-    /// Whether frames can pass.
-    pub up: bool,
-    /// Times that an address jumped between it and others, and was pinned.
-    pub mac_flaps: u64,
-}
-
 impl Switch {
     /// All ports, by number.
     pub fn ports(&self) -> Vec<PortStatus> {
@@ -129,16 +118,6 @@ impl Switch {
         let registry = self.registry();
         let id = registry.port_id(name).ok()?;
         Some(status(&registry, id, registry.port(id)?))
-    }
-
-    /// All ports, at a glance: cheap enough for once a second with thousands of them.
-    pub fn glances(&self) -> Vec<PortGlance> {
-        let glance = |port: &Registered| PortGlance {
-            name: port.name.clone(),
-            up: port.up.load(Relaxed),
-            mac_flaps: port.counters.iter().map(|counters| counters.mac_flaps.get()).sum(),
-        };
-        self.registry().ports().map(|(_, port)| glance(port)).collect()
     }
 
     /// How many addresses each domain has learned, by the domain's name. Every worker knows all; the first is asked.

@@ -43,14 +43,24 @@ pub struct Tables {
     /// Changes of the topology taken.
     era: u32,
     moves: u64,
-    /// Ports between which addresses jumped that were pinned, until they are counted.
-    pinned: Vec<[PortId; 2]>,
+    /// Addresses that were pinned, until they are counted.
+    flaps: Vec<Flap>,
     /// The domain whose database is being swept.
     sweeping: usize,
     /// Databases whose sweep is due, in thousandths.
     due: usize,
     /// While a trace walks the stages.
     rehearsal: Option<Box<Rehearsal>>,
+}
+
+/// An address that jumped between ports and was pinned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Flap {
+    pub who: Station,
+    /// Where it stays.
+    pub home: PortId,
+    /// Where it was seen.
+    pub elsewhere: PortId,
 }
 
 /// What is asked of a port for every frame that leaves by it.
@@ -135,7 +145,7 @@ impl Tables {
             newest: 1,
             era: 0,
             moves: 0,
-            pinned: Vec::with_capacity(1),
+            flaps: Vec::with_capacity(1),
             sweeping: 0,
             due: 0,
             rehearsal: None,
@@ -499,15 +509,15 @@ impl Tables {
         }
         if learned == Learned::Pinned {
             let home = self.lookup(domain, who).unwrap_or(port);
-            self.pinned.push([home, port]);
+            self.flaps.push(Flap { who, home, elsewhere: port });
         }
         learned
     }
 
-    /// Ports between which addresses jumped that were pinned since the last call: where they are at home, and where they were seen.
+    /// The next address that was pinned and is to be counted.
     #[inline]
-    pub(crate) fn next_pinned(&mut self) -> Option<[PortId; 2]> {
-        self.pinned.pop()
+    pub(crate) fn next_flap(&mut self) -> Option<Flap> {
+        self.flaps.pop()
     }
 
     fn after_learning(&mut self, domain: DomainId, who: Station, learned: Learned) {

@@ -17,8 +17,8 @@ use crate::program::Exit;
 use crate::stages::Stage;
 use crate::stats::WorkerCounters;
 use crate::table::{FlowTable, Kept, SlotId};
-use crate::tables::Tables;
 use crate::tables::gossip::Sighting;
+use crate::tables::{Flap, Tables};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +45,8 @@ pub(super) struct Core {
     pub unfinished: Option<Flooding>,
     /// Floods that other workers began, by worker.
     foreign: Vec<Option<Flooding>>,
+    /// Addresses that were pinned, to be reported: the first few of a second.
+    pub flaps: Vec<Flap>,
     /// Scratch: exits of a part of a flood, and workers that have heard of it.
     pub exits: Vec<Exit>,
     pub told: Vec<bool>,
@@ -67,6 +69,7 @@ impl Core {
             copies: 0,
             unfinished: None,
             foreign: Vec::new(),
+            flaps: Vec::with_capacity(8),
             exits: scratch(),
             told: Vec::new(),
         })
@@ -241,17 +244,21 @@ impl Core {
         let compiled = self.pipeline.compile(key, frame, &mut self.tables, self.now);
         // What this frame taught may have voided what was decided before.
         self.epoch = self.tables.epoch(port);
-        while let Some(ports) = self.tables.next_pinned() {
-            self.count_flap(ports);
+        while let Some(flap) = self.tables.next_flap() {
+            self.count_flap(flap);
         }
         compiled
     }
 
     /// Counts an address that was pinned, at both ports that it jumped between, or the one of them that it left and came back to.
     #[cold]
-    fn count_flap(&mut self, [home, elsewhere]: [PortId; 2]) {
+    fn count_flap(&mut self, flap: Flap) {
+        let Flap { home, elsewhere, .. } = flap;
         let ports = std::iter::once(home).chain((elsewhere != home).then_some(elsewhere));
         ports.filter_map(|port| self.ports.counters(port)).for_each(|counters| counters.mac_flaps.add(1));
+        if self.flaps.len() < self.flaps.capacity() {
+            self.flaps.push(flap);
+        }
     }
 
     #[inline]

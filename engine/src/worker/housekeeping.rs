@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Milliseconds in which the whole flow cache is swept once, every table aged and every link checked.
 const PERIOD_MS: u32 = 1000;
-/// Most links checked together: each costs a system call.
+/// Most ports passed together in looking for links to be checked.
 const LINKS: usize = 128;
 /// Longest sleep while more is due than is done at once.
 const BREATH: Duration = Duration::from_millis(1);
@@ -80,7 +80,9 @@ impl Worker {
         let due = (self.sweep.links + all * elapsed as usize).min(all * PERIOD_MS as usize);
         let now = (due / PERIOD_MS as usize).min(LINKS);
         self.sweep.links = due - now * PERIOD_MS as usize;
-        self.core.ports.next_links(now).for_each(|port| self.check_link(port));
+        for _ in 0..now {
+            self.core.ports.next_link().into_iter().for_each(|port| self.check_link(port));
+        }
         self.sweep.links < PERIOD_MS as usize
     }
 

@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 
 /// How long parked queues may have frames unnoticed while others are served.
 const LOOK: Duration = Duration::from_micros(10);
+/// How often it is told what happened.
+const REPORT: Duration = Duration::from_secs(1);
 /// Queues whose frames are noticed by one look.
 const EVENTS: usize = 256;
 /// The token of the mailbox.
@@ -93,6 +95,7 @@ impl Sleeper {
 struct Pace {
     last_frame: Instant,
     last_look: Instant,
+    last_report: Instant,
     last_ticks: u64,
 }
 
@@ -100,7 +103,7 @@ impl Worker {
     /// Works until told to stop.
     pub fn run_loop(&mut self, polling: Polling, mut sleeper: Sleeper, lines: &Lines) {
         let now = Instant::now();
-        let mut pace = Pace { last_frame: now, last_look: now, last_ticks: ticks() };
+        let mut pace = Pace { last_frame: now, last_look: now, last_report: now, last_ticks: ticks() };
         self.core.ports.schedule.be_fair();
         loop {
             let now = Instant::now();
@@ -111,6 +114,10 @@ impl Worker {
             let frames = self.poll(self.core.now);
             self.bury(lines, &mut sleeper);
             self.housekeeping(self.core.now);
+            if now.duration_since(pace.last_report) >= REPORT {
+                pace.last_report = now;
+                self.report(lines);
+            }
             let Core { ports, .. } = &mut self.core;
             ports.park_idle();
             pace.last_ticks = self.account(frames, pace.last_ticks);

@@ -1,5 +1,6 @@
 //! What the control side asks of a worker, and what a worker tells it. Neither waits for the other.
 
+use super::core::Core;
 use super::schedule::QueueId;
 use super::{Attachment, Worker};
 use crate::capture::Sink;
@@ -8,9 +9,12 @@ use crate::flow::PortId;
 use crate::ports::Queue;
 use crate::stats::Counter;
 use crate::table::FlowEntry;
+use crate::tables::Flap;
 use crate::tables::fdb::{Fdb, FdbEntry, Station};
 use crate::tables::topology::{Change, DomainId, PortView};
 use crate::trace::{Hypothesis, Trace};
+use crate::wire::Mac;
+use crate::wire::vlan::Vid;
 use crossbeam::channel::{Receiver, Sender};
 use std::io;
 use std::sync::Arc;
@@ -78,6 +82,24 @@ pub enum Event {
         name: String,
         /// What the kernel said.
         error: io::Error,
+    },
+    /// Frames can pass a port again, or cannot: the interface was set up or down.
+    Link {
+        /// The port's name.
+        name: String,
+        /// Whether they can.
+        up: bool,
+    },
+    /// An address jumps between ports faster than hosts move, and was pinned: a loop, or an address used twice.
+    MacPinned {
+        /// The address.
+        mac: Mac,
+        /// Its VLAN, if it has one.
+        vlan: Option<Vid>,
+        /// The name of the port where it stays,
+        home: String,
+        /// and of the one where it was seen.
+        elsewhere: String,
     },
 }
 
@@ -165,6 +187,21 @@ impl Worker {
                 let _ = lines.graveyard.send(queues);
                 let _ = lines.events.send(Event::PortGone { name, error });
             }
+        }
+    }
+
+    /// Reports links that changed, and addresses that were pinned.
+    pub(super) fn report(&mut self, lines: &Lines) {
+        let Core { ports, flaps, .. } = &mut self.core;
+        for &(port, up) in &ports.links.news {
+            let name = ports.name(port).map(str::to_owned);
+            name.into_iter().for_each(|name| drop(lines.events.send(Event::Link { name, up })));
+        }
+        ports.links.news.clear();
+        for Flap { who, home, elsewhere } in flaps.drain(..) {
+            let [home, elsewhere] = [home, elsewhere].map(|port| ports.name(port).unwrap_or_default().to_owned());
+            let (mac, vlan) = (who.mac(), who.vlan().vid());
+            let _ = lines.events.send(Event::MacPinned { mac, vlan, home, elsewhere });
         }
     }
 

@@ -22,6 +22,7 @@ mod direct;
 mod flood;
 mod housekeeping;
 mod idle;
+mod links;
 mod mailbox;
 mod outlet;
 mod peers;

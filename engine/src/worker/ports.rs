@@ -1,6 +1,7 @@
 //! The ports as a worker has them: its own queues, and the frames on their way out. Of a port without a queue here it
 //! knows the worker that has one, and hands frames over.
 
+use super::links::Links;
 use super::peers::{Errand, Peers};
 use super::schedule::{QueueId, Schedule};
 use crate::capture::{Direction, Tap, Watch};
@@ -36,9 +37,9 @@ pub struct Attachment {
 }
 
 /// An open port. What is needed only while frames are on their way is shared by all ports: an idle one costs little.
-struct Slot {
+pub(super) struct Slot {
     name: String,
-    queues: Vec<Box<dyn Queue>>,
+    pub queues: Vec<Box<dyn Queue>>,
     owners: Arc<[usize]>,
     /// Frames on their way out; memory for them is lent from [`Ports::spares`].
     out: Batch,
@@ -49,7 +50,7 @@ struct Slot {
     /// It delivers no super-frames.
     wire_size: bool,
     counters: Arc<PortCounters>,
-    up: Arc<AtomicBool>,
+    pub up: Arc<AtomicBool>,
 }
 
 impl Slot {
@@ -67,7 +68,7 @@ impl Slot {
 
 /// Ports by number.
 pub(super) struct Ports {
-    slots: Vec<Option<Slot>>,
+    pub slots: Vec<Option<Slot>>,
     /// Which queues are served next.
     pub schedule: Schedule,
     /// Ports with frames to flush.
@@ -79,8 +80,7 @@ pub(super) struct Ports {
     failed: Vec<(PortId, u32, io::Error)>,
     /// How many ports were opened: tells those of one number apart.
     generations: Vec<u32>,
-    /// Where the next links are looked at.
-    look_at: usize,
+    pub links: Links,
     /// Who watches.
     pub tap: Tap,
     batch: usize,
@@ -107,7 +107,7 @@ impl Ports {
             outbound: Outbound::new(batch),
             failed: Vec::new(),
             generations: Vec::new(),
-            look_at: 0,
+            links: Links::default(),
             tap: Tap::default(),
             batch,
             wire_size: false,
@@ -176,38 +176,6 @@ impl Ports {
         (0..=u16::MAX).zip(&self.slots).filter(|(_, slot)| slot.is_some()).map(|(id, _)| PortId(id))
     }
 
-    /// The next `n` numbers of ports whose links are to be looked at.
-    pub fn next_links(&mut self, n: usize) -> impl Iterator<Item = PortId> + use<> {
-        let (from, all) = (self.look_at, self.slots.len().max(1));
-        self.look_at = (from + n) % all;
-        (from..from + n.min(all)).map(move |i| PortId((i % all) as u16))
-    }
-
-    /// Whether frames can pass a port: asked of its queues where they are ours, and told to all; `None` when it is not open. A
-    /// queue that has something to tell is served next.
-    pub fn check_link(&mut self, port: PortId) -> Option<bool> {
-        if let Some(up) = self.link_elsewhere(port) {
-            return Some(up);
-        }
-        let slot = self.slots.get_mut(port.index())?.as_mut()?;
-        let mut all_up = true;
-        for (queue, end) in slot.queues.iter_mut().enumerate() {
-            // Each is asked, also behind one that is down: it counts then what the kernel lost.
-            all_up &= end.is_up();
-            if end.arm() {
-                self.schedule.make_ready(QueueId { port, queue });
-            }
-        }
-        slot.up.store(all_up, Relaxed);
-        Some(all_up)
-    }
-
-    /// Whether frames can pass a port that only other workers have queues of.
-    pub fn link_elsewhere(&self, port: PortId) -> Option<bool> {
-        let slot = self.slots.get(port.index())?.as_ref()?;
-        slot.queues.is_empty().then(|| slot.up.load(Relaxed))
-    }
-
     /// The queues of a port.
     pub fn queues_mut(&mut self, port: PortId) -> &mut [Box<dyn Queue>] {
         self.slot(port).map_or(&mut [], |slot| &mut slot.queues)
@@ -273,6 +241,11 @@ impl Ports {
             }
         }
         None
+    }
+
+    /// The name of a port.
+    pub fn name(&self, port: PortId) -> Option<&str> {
+        self.slots.get(port.index())?.as_ref().map(|slot| slot.name.as_str())
     }
 
     /// The counters of a port.
@@ -453,39 +426,5 @@ impl Ports {
     /// Whether some port delivers no super-frames.
     pub fn any_wire_size(&self) -> bool {
         self.wire_sized > 0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::AtomicU32;
-
-    /// A queue that is down, and counts how often it is asked.
-    struct Down(Arc<AtomicU32>);
-
-    impl Queue for Down {
-        fn receive(&mut self, _io: &mut Io<'_>, _batch: &mut Batch) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn transmit(&mut self, _io: &mut Io<'_>, _batch: &mut Batch) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn is_up(&mut self) -> bool {
-            self.0.fetch_add(1, Relaxed);
-            false
-        }
-    }
-
-    #[test]
-    fn every_queue_is_asked_for_its_link() {
-        let (asked, port) = (Arc::new(AtomicU32::new(0)), PortId(0));
-        let queues = (0..3).map(|_| Box::new(Down(asked.clone())) as Box<dyn Queue>).collect();
-        let (counters, up, caps) = (Arc::default(), Arc::default(), crate::ports::Caps::default());
-        let mut ports = Ports::new(8);
-        ports.attach(Attachment { port, name: "p".into(), queues, owners: [0].into(), counters, up, caps });
-        assert_eq!((ports.check_link(port), asked.load(Relaxed)), (Some(false), 3));
     }
 }

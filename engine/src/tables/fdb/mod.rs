@@ -176,7 +176,7 @@ impl Fdb {
         if self.buckets.len() == 0 { 0 } else { self.buckets.buckets() }
     }
 
-    /// Hints that an address is looked up or learned soon; its hash, for [`Fdb::lookup_hashed`].
+    /// Hints that an address is looked up or learned soon; its hash.
     #[inline(always)]
     pub fn prefetch(&self, who: impl Into<Station>) -> u64 {
         let hash = self.hash.hash(who.into().0);
