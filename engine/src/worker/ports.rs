@@ -51,6 +51,8 @@ pub(super) struct Slot {
     wire_size: bool,
     counters: Arc<PortCounters>,
     pub up: Arc<AtomicBool>,
+    /// It is among the links that were down.
+    pub is_listed: bool,
 }
 
 impl Slot {
@@ -131,8 +133,10 @@ impl Ports {
         let Attachment { name, queues, owners, counters, up, caps, .. } = new;
         let (takes, wire_size) = (Takes::of(&caps), !caps.tso);
         self.wire_sized += usize::from(wire_size);
-        let (out, is_dirty) = (Batch::none(), false);
-        self.slots[index] = Some(Slot { name, queues, owners, out, is_dirty, takes, longest, wire_size, counters, up });
+        let (out, is_dirty, is_listed) = (Batch::none(), false, false);
+        self.slots[index] =
+            Some(Slot { name, queues, owners, out, is_dirty, takes, longest, wire_size, counters, up, is_listed });
+        self.links.reserve(self.slots.len());
         self.dirty.reserve(self.slots.len());
         self.schedule.reserve(self.slots.len());
     }
@@ -153,6 +157,9 @@ impl Ports {
         let mut slot = self.slots.get_mut(port.index())?.take()?;
         self.wire_sized -= usize::from(slot.wire_size);
         self.dirty.retain(|&p| p != port);
+        if slot.is_listed {
+            self.links.forget(port);
+        }
         if !slot.queues.is_empty() {
             slot.up.store(false, Relaxed);
         }
