@@ -56,7 +56,7 @@ drop_reasons! {
     OffloadUnfit = "offload_unfit", "the frame's checksum cannot be completed, or the super-frame not cut: its offload does not fit its headers";
     PoolEmpty = "pool_empty", "no free frame memory for a copy, a segment or a received frame";
     NoHeadroom = "no_headroom", "no room in front of the frame for another header";
-    Malformed = "malformed", "a header is truncated or contradicts itself";
+    Malformed = "malformed", "a header is truncated or contradicts itself, or there are too many";
     Denied = "denied", "refused by a stage that the embedding program added";
 }
 
