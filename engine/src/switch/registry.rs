@@ -129,7 +129,7 @@ impl Registry {
     pub fn change_port(&mut self, name: &str, view: PortView) -> Result<PortId, Error> {
         let id = self.port_id(name)?;
         let Some(port) = self.ports.get_mut(id.index()) else { return Ok(id) };
-        let view = PortView { station: port.view.station, ..view };
+        let view = PortView { station: port.view.station, buckets: port.view.buckets.share(), ..view };
         let (joined, left) = (view.domain, std::mem::replace(&mut port.view, view).domain);
         self.count_member(left, usize::wrapping_sub);
         self.count_member(joined, usize::wrapping_add);
@@ -197,7 +197,8 @@ impl Registry {
 
     /// A port as workers know it.
     pub fn view(&self, id: PortId) -> Option<PortView> {
-        let mut view = self.port(id)?.view.clone();
+        let known = &self.port(id)?.view;
+        let mut view = PortView { buckets: known.buckets.share(), ..known.clone() };
         if view.domain.and_then(|domain| self.domain(domain)).is_some_and(|domain| domain.vlan_filtering) {
             view.vlan.settle();
         }
