@@ -85,7 +85,8 @@ impl Tags {
             let second = frame.get(HEADER_LEN + VLAN_TAG_LEN + 2..).and_then(|rest| rest.first_chunk());
             inner = second.map_or(inner, |&bytes| u16::from_ne_bytes(bytes));
         }
-        let tag = field(u16::from_be_bytes([t, u]), 2) | field(u16::from_ne_bytes([TagStack::new(tpid, is_nested).code(), 0]), 4);
+        let tag = field(u16::from_be_bytes([t, u]), 2)
+            | field(u16::from_ne_bytes([TagStack::new(tpid, is_nested).code(), 0]), 4);
         Some(Tags { outer: tag, ethertype: field(inner, 6) })
     }
 }
@@ -309,7 +310,10 @@ mod tests {
     #[test]
     fn a_third_tag_is_payload_and_half_a_tag_none() {
         let key = parse(&tagged(&TAGS), PortId(7), Depth::L4).unwrap();
-        assert_eq!((key.tags.outer(), key.inner_tpid, key.ethertype(), key.l4_dst), (Tpid::CUSTOMER, Tpid::SERVICE, 0x9100, 0));
+        assert_eq!(
+            (key.tags.outer(), key.inner_tpid, key.ethertype(), key.l4_dst),
+            (Tpid::CUSTOMER, Tpid::SERVICE, 0x9100, 0)
+        );
         for depth in [Depth::L2, Depth::L4] {
             let half = parse(&tagged(&TAGS)[..17], PortId(7), depth).unwrap();
             assert_eq!((half.tag(), half.ethertype()), (None, 0x8100));

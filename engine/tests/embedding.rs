@@ -425,7 +425,9 @@ fn a_storm_cap_is_one_of_the_port() {
             sent += 1;
         }
     }
-    until("all were dealt with", || switch.ports().iter().map(|port| port.counters.rx_frames.get()).sum::<u64>() == sent);
+    until("all were dealt with", || {
+        switch.ports().iter().map(|port| port.counters.rx_frames.get()).sum::<u64>() == sent
+    });
     until("all are accounted for", || switch.conservation().in_flight() == 0);
     let got = std::iter::from_fn(|| out.recv()).count();
     let most = 10 + 10 * begin.elapsed().as_secs() as usize + 10;

@@ -13,6 +13,7 @@ mod kind;
 mod node;
 mod normal;
 mod schema;
+mod storm;
 mod value;
 mod vlan;
 
@@ -37,7 +38,8 @@ pub use fault::{Direction, Fault, Share};
 pub use file::{LoadError, load};
 pub use kind::{BusyPoll, Files, Pace, PortKind};
 pub use schema::{AGEING_S, FDB_MAX, MTU, QUEUES};
-pub use value::{Destination, Invalid, Prefix, Route, Storm, keys_of_flag, station};
+pub use storm::{Cap, Storm};
+pub use value::{Destination, Invalid, Prefix, Route, keys_of_flag, station};
 pub use vlan::{VidRange, Vlan, VlanKeys};
 
 /// Where the control socket is unless a configuration or a flag says otherwise.

@@ -71,8 +71,7 @@ fn flood(flow: &mut Flow<'_>, destination: Mac) -> Verdict {
 fn over_cap(flow: &Flow<'_>, kind: FloodKind) -> Option<DropReason> {
     let port = flow.tables.topology.port(flow.key().port)?;
     let (cap, bucket) = (port.storm.of(kind)?, port.buckets.of(kind));
-    let admitted =
-        if flow.is_rehearsal() { bucket.would_admit(cap, flow.now) } else { bucket.admit(cap, flow.now) };
+    let admitted = if flow.is_rehearsal() { bucket.would_admit(cap, flow.now) } else { bucket.admit(cap, flow.now) };
     (!admitted).then_some(match kind {
         FloodKind::Broadcast => DropReason::StormBroadcast,
         FloodKind::Multicast => DropReason::StormMulticast,
