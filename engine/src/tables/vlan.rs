@@ -183,6 +183,13 @@ impl Class {
         Class { vlan: Vlan::of(tpid, vid), tag: Tag::new(tpid, tci), carried, is_nested }
     }
 
+    /// A frame of the switch's own in a VLAN, without any tag yet.
+    pub(crate) fn without_tag(vlan: Vlan) -> Class {
+        let tpid = if vlan.is_service() { Tpid::SERVICE } else { Tpid::CUSTOMER };
+        let class = vlan.vid().map(|vid| Class::of(vid, tpid, None, false));
+        class.map_or(Class::TRANSPARENT, |class| Class { vlan, ..class })
+    }
+
     /// Of a provider's VLAN, with the priority of the customer's tag, which is payload.
     fn of_tunnel(vid: Vid, tpid: Tpid, payload: Option<Tag>) -> Class {
         Class { carried: None, ..Class::of(vid, tpid, payload, payload.is_some()) }

@@ -23,10 +23,12 @@ mod flood;
 mod housekeeping;
 mod idle;
 mod links;
+mod loops;
 mod mailbox;
 mod outlet;
 mod peers;
 mod ports;
+mod probe;
 mod rehearse;
 mod schedule;
 
@@ -164,6 +166,7 @@ impl Worker {
 
     /// Makes this worker one of several.
     pub fn join(&mut self, peers: Peers) {
+        self.core.loops.secret = peers.secret().clone();
         self.core.ports.peers = peers;
         self.core.meet_peers();
     }
@@ -183,6 +186,7 @@ impl Worker {
             up.store(true, Relaxed);
         }
         self.core.ports.attach(port);
+        self.core.loops.reserve(self.core.ports.slot_count());
         self.core.tables.set_up(id, up.load(Relaxed));
     }
 
