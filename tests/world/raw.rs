@@ -15,6 +15,9 @@ const ROOM: usize = 65_536 + 64;
 /// Bytes that may wait to be read: thousands of frames.
 const BACKLOG: usize = 64 << 20;
 
+/// Where a switch sends its probes for loops.
+const PROBES: [u8; 6] = [0x03, 0x78, 0x64, 0x6f, 0x63, 0x6b];
+
 /// Sends from an interface, and receives what comes in by it, not what goes out.
 pub struct Raw(OwnedFd);
 
@@ -58,9 +61,11 @@ impl Raw {
         }
     }
 
-    /// All frames until none comes for `patience`.
+    /// All frames until none comes for `patience`, but for those by which the switch looks for loops.
     pub fn drain(&self, patience: Duration) -> io::Result<Vec<Vec<u8>>> {
-        std::iter::from_fn(|| self.receive(patience).transpose()).collect()
+        let is_probe = |frame: &[u8]| frame.starts_with(&PROBES);
+        let frames = std::iter::from_fn(|| self.receive(patience).transpose());
+        frames.filter(|frame| !frame.as_ref().is_ok_and(|frame| is_probe(frame))).collect()
     }
 }
 
