@@ -52,20 +52,23 @@ impl Raw {
         }
     }
 
-    /// The next frame, or `None` when none comes for `patience`.
+    /// The next frame, or `None` when none comes for `patience`. Those by which the switch looks for loops do not count.
     pub fn receive(&self, patience: Duration) -> io::Result<Option<Vec<u8>>> {
         let timeout = Timespec { tv_sec: patience.as_secs().cast_signed(), tv_nsec: patience.subsec_nanos().into() };
-        match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&timeout))? {
-            0 => Ok(None),
-            _ => read(&self.0).map(Some),
+        loop {
+            if poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&timeout))? == 0 {
+                return Ok(None);
+            }
+            let frame = read(&self.0)?;
+            if !frame.starts_with(&PROBES) {
+                return Ok(Some(frame));
+            }
         }
     }
 
-    /// All frames until none comes for `patience`, but for those by which the switch looks for loops.
+    /// All frames until none comes for `patience`.
     pub fn drain(&self, patience: Duration) -> io::Result<Vec<Vec<u8>>> {
-        let is_probe = |frame: &[u8]| frame.starts_with(&PROBES);
-        let frames = std::iter::from_fn(|| self.receive(patience).transpose());
-        frames.filter(|frame| !frame.as_ref().is_ok_and(|frame| is_probe(frame))).collect()
+        std::iter::from_fn(|| self.receive(patience).transpose()).collect()
     }
 }
 
