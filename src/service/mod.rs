@@ -210,6 +210,7 @@ fn membership(port: &PortConfig) -> Membership {
         isolated: port.isolated,
         storm: StormCaps { broadcast: storm.broadcast, multicast: storm.multicast, unknown: storm.unknown },
         vlan: port.vlan.clone().map(|vlan| vlan.0).unwrap_or_default(),
+        guard: None,
     }
 }
 

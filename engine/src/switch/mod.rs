@@ -19,6 +19,7 @@ pub use status::{Conservation, DomainStatus, PortStatus, WorkerStatus};
 
 use crate::flow::PortId;
 use crate::frame::Arena;
+use crate::guard::Guard;
 use crate::stages::Stage;
 use crate::tables::storm::StormCaps;
 use crate::tables::topology::{Change, Domain, DomainId, PortView};
@@ -27,7 +28,7 @@ use crate::worker::{Command, ELSEWHERE, Event, Polling, SPIN, WorkerConfig};
 use crossbeam::channel::Receiver;
 use registry::Registry;
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use workers::Workers;
 
 /// How a switch is built.
@@ -70,6 +71,8 @@ pub struct Membership {
     pub storm: StormCaps,
     /// How it takes part in VLANs. A transparent port is one of VLAN 1, untagged, in a domain with `vlan_filtering`.
     pub vlan: Tagging,
+    /// Whom its frames may come from; anybody where there is none.
+    pub guard: Option<Arc<Guard>>,
 }
 
 impl Membership {
@@ -80,8 +83,9 @@ impl Membership {
 
     /// What the pipeline must know of such a member of a domain.
     fn view(&self, domain: DomainId) -> PortView {
-        let Membership { isolated, storm, ref vlan, .. } = *self;
-        PortView { domain: Some(domain), isolated, storm, vlan: vlan.clone(), ..PortView::default() }
+        let Membership { isolated, storm, ref vlan, ref guard, .. } = *self;
+        let (vlan, guard) = (vlan.clone(), guard.clone());
+        PortView { domain: Some(domain), isolated, storm, vlan, guard, ..PortView::default() }
     }
 }
 

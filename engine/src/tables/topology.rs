@@ -1,11 +1,13 @@
 //! Which ports and bridge domains there are. Every worker has its own, and takes the same changes in the same order.
 
 use crate::flow::PortId;
+use crate::guard::Guard;
 use crate::tables::fdb::Quota;
 use crate::tables::storm::StormCaps;
 use crate::tables::vlan::Tagging;
 use crate::wire::Mac;
 use crate::wire::vlan::Vid;
+use std::sync::Arc;
 
 /// A bridge domain's number inside one switch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -116,6 +118,8 @@ pub struct PortView {
     pub floods: Floods,
     /// The address of the station at its far end, where that is known for certain: a TAP's own.
     pub station: Option<Mac>,
+    /// Whom its frames may come from; anybody where there is none.
+    pub guard: Option<Arc<Guard>>,
 }
 
 impl Default for PortView {
@@ -133,6 +137,7 @@ impl Default for PortView {
             hairpin: false,
             floods: Floods { unknown: true, multicast: true, broadcast: true },
             station: None,
+            guard: None,
         }
     }
 }
@@ -142,6 +147,11 @@ impl PortView {
     #[inline]
     pub fn isolation(&self) -> IsolationGroups {
         if self.isolated { IsolationGroups(self.groups.0 | IsolationGroups::COMMON.0) } else { self.groups }
+    }
+
+    /// Whether frames are decided as with another description, from which it differs.
+    pub(crate) fn decides_like(&self, other: &PortView) -> bool {
+        self != other && *self == PortView { guard: self.guard.clone(), ..other.clone() }
     }
 
     /// How many addresses it may bring into a domain.

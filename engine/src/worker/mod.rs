@@ -6,7 +6,7 @@
 //! one batch from every queue that is ready (`schedule.rs`) and runs it to completion, phase by phase:
 //!
 //! ```text
-//! receive -> classify: parse, hash, prefetch the set -> probe: read tags, prefetch the entry
+//! receive -> guard -> classify: parse, hash, prefetch the set -> probe: read tags, prefetch the entry
 //!         -> run: verify; a miss walks the stages and is cached; execute -> flush every egress batch
 //! ```
 //!
@@ -20,6 +20,7 @@
 mod core;
 mod direct;
 mod flood;
+mod guarding;
 mod housekeeping;
 mod idle;
 mod links;
@@ -250,6 +251,7 @@ impl Worker {
             return 0;
         }
         let frames = self.rx.len();
+        self.guard(queue.port);
         self.core.hear();
         watch.lap(|spent| &mut spent.receive);
         match self.direct.applies(&self.core, queue.port) {
