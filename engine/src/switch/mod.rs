@@ -43,7 +43,7 @@ pub struct Config {
     pub super_frames: usize,
     /// Sizes of each worker.
     pub worker: WorkerConfig,
-    /// Makes the stages of the embedding program, between `isolate` and `forward`, for each worker anew.
+    /// Makes the stages of the embedding program for each worker anew. Each comes where its `place` says.
     pub stages: Box<dyn Fn() -> Vec<Box<dyn Stage>>>,
 }
 
