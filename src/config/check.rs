@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use super::guard;
 use super::schema::Located;
 use super::value::{Prefix, Route};
 use super::{DomainConfig, PortConfig, PortKind, Problem, Report, netns_path};
@@ -29,6 +30,7 @@ pub(super) fn port(port: &Located<PortConfig>, report: &mut Report) {
         let what = format!("port \"{name}\": record: is replay's file, and would be emptied");
         report.add(port.line_of("record"), what, "another file");
     }
+    guard::check(port, report);
     let routes = if port.is_flawed("address") { &[] } else { routes.as_slice() };
     for (at, route) in routes.iter().enumerate() {
         if let Some(hint) = unreachable_gateway(route, address) {
@@ -104,7 +106,7 @@ fn twice(identity: &str, key: &str, line: Option<usize>, earlier: Option<usize>)
 
 impl<T> Located<T> {
     /// The line of `key`, or of the whole table where the key is absent.
-    fn line_of(&self, key: &str) -> Option<usize> {
+    pub fn line_of(&self, key: &str) -> Option<usize> {
         let line = |key| self.keys.get(key).and_then(|key| key.line);
         line(key).or_else(|| line(""))
     }

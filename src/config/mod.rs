@@ -9,6 +9,7 @@ pub mod difference;
 mod fault;
 mod fields;
 mod file;
+mod guard;
 mod kind;
 mod node;
 mod normal;
@@ -35,6 +36,7 @@ use node::{Lines, Node};
 
 pub use fault::{Direction, Fault, Share};
 pub use file::{LoadError, load};
+pub use guard::{Block, Guard, Sources, guard_of_flag};
 pub use kind::{BusyPoll, Files, Pace, PortKind};
 pub use schema::{AGEING_S, FDB_MAX, MTU, QUEUES};
 pub use value::{Destination, Invalid, Prefix, Route, Storm, keys_of_flag, station};
@@ -189,6 +191,9 @@ pub struct PortConfig {
     /// How it takes part in VLANs; `None`: as the other ports of its domain let it, see `Topology::settle` of the engine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vlan: Option<Vlan>,
+    /// Whom its frames may come from; `None`: anybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guard: Option<Guard>,
 }
 
 impl PortConfig {
@@ -211,6 +216,7 @@ impl PortConfig {
             files: Files::default(),
             fault: None,
             vlan: None,
+            guard: None,
             name,
         }
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::fault::Fault;
 use super::fields::{Fields, Keys, boolean, integer, parsed, text};
+use super::guard::Guard;
 use super::kind::{self, BusyPoll, Files, PortKind};
 use super::node::Value;
 use super::value::{Invalid, Prefix, Route, Storm, gateway, station};
@@ -122,6 +123,7 @@ pub(super) fn port(mut fields: Fields<'_>, report: &mut Report) -> Located<PortC
         kind::reject_senseless(port.kind, &mut fields);
     }
     port.vlan = fields.table("vlan").and_then(|keys| vlan(keys, report));
+    port.guard = Guard::read(&mut fields, report);
     Located { value: port, keys: fields.finish(report) }
 }
 

@@ -126,6 +126,9 @@ pub struct PortInfo {
     pub domain: String,
     /// How it takes part in the VLANs of its domain, in the configuration's keys; `None`: the domain has none.
     pub vlan: Option<VlanKeys>,
+    /// Whom its frames may come from, as in the configuration; `None`: anybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard: Option<serde_json::Value>,
     /// Whether frames can pass.
     pub up: bool,
     /// How it is.

@@ -40,7 +40,7 @@ use capture::Captures;
 use mac::Machine;
 use tracing::info;
 
-use crate::config::{Config, DomainConfig, EngineConfig, Poll, PortConfig};
+use crate::config::{Config, DomainConfig, EngineConfig, Guard, Poll, PortConfig};
 use roster::Roster;
 
 /// A running switch. Dropping it stops it.
@@ -203,6 +203,7 @@ fn engine_config(engine: &EngineConfig) -> switch::Config {
     }
 }
 
+/// How a port takes part. Its MAC address is known by now, if it is a TAP.
 fn membership(port: &PortConfig) -> Membership {
     let storm = &port.storm;
     Membership {
@@ -210,7 +211,7 @@ fn membership(port: &PortConfig) -> Membership {
         isolated: port.isolated,
         storm: StormCaps { broadcast: storm.broadcast, multicast: storm.multicast, unknown: storm.unknown },
         vlan: port.vlan.clone().map(|vlan| vlan.0).unwrap_or_default(),
-        guard: None,
+        guard: Guard::of(port),
     }
 }
 

@@ -112,6 +112,7 @@ fn port(entry: &Entry, status: PortStatus, names: &OnceCell<NetnsNames>) -> Port
         kind: status.kind.into(),
         domain: status.domain.unwrap_or_default(),
         vlan: (status.vlan != Tagging::Transparent).then(|| VlanKeys::of(&status.vlan)),
+        guard: entry.config.guard.as_ref().map(|guard| serde_json::json!(guard)),
         up: state == PortState::Up,
         state,
         reason,

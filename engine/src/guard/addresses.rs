@@ -11,8 +11,8 @@ pub(super) struct Addresses {
 }
 
 impl Addresses {
-    /// Those of `prefixes`, and the link-local IPv6 addresses that `macs` make.
-    pub fn new(prefixes: &[Cidr], macs: &[Mac]) -> Addresses {
+    /// Those of `prefixes`.
+    pub fn new(prefixes: &[Cidr]) -> Addresses {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for prefix in prefixes {
             let len = prefix.prefix_len().into();
@@ -21,7 +21,6 @@ impl Addresses {
                 IpAddr::V6(address) => v6.push(range(address.to_bits(), u128::MAX.checked_shr(len).unwrap_or(0))),
             }
         }
-        v6.extend(macs.iter().map(|mac| link_local(*mac)).map(|address| (address, address)));
         Addresses { v4: Ranges::new(v4), v6: Ranges::new(v6) }
     }
 
@@ -44,9 +43,12 @@ fn range<T: Copy + std::ops::BitOr<Output = T> + std::ops::BitAnd<Output = T> + 
     (address & !host_bits, address | host_bits)
 }
 
-/// The link-local address that a MAC address makes (RFC 4291, appendix A: modified EUI-64).
-fn link_local(Mac([a, b, c, d, e, f]): Mac) -> u128 {
-    u128::from_be_bytes([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
+/// The MAC address that an IPv6 link-local address is made of (RFC 4291, appendix A: modified EUI-64), if it is of that kind.
+pub(super) fn maker(address: [u8; 16]) -> Option<Mac> {
+    match address {
+        [0xfe, 0x80, 0, 0, 0, 0, 0, 0, a, b, c, 0xff, 0xfe, d, e, f] => Some(Mac([a ^ 2, b, c, d, e, f])),
+        _ => None,
+    }
 }
 
 /// Ranges of numbers, apart from each other and in order.
@@ -78,21 +80,24 @@ mod tests {
 
     #[test]
     fn a_mac_makes_a_link_local_address() {
-        let address = std::net::Ipv6Addr::from_bits(link_local(Mac([0x02, 0x42, 0xac, 0x11, 0, 2])));
-        assert_eq!(address.to_string(), "fe80::42:acff:fe11:2");
+        let maker_of = |text: &str| maker(text.parse::<std::net::Ipv6Addr>().unwrap().octets());
+        assert_eq!(maker_of("fe80::42:acff:fe11:2"), Some(Mac([0x02, 0x42, 0xac, 0x11, 0, 2])));
+        for other in ["fe80::1", "fe80::1:0:42:acff:fe11:2", "fd00::42:acff:fe11:2", "fe80::42:acff:ff11:2"] {
+            assert_eq!(maker_of(other), None, "{other}");
+        }
     }
 
     #[test]
     fn prefixes_have_all_their_addresses() {
         let prefixes = ["10.0.0.9/24", "10.0.1.7/32", "fd00::9/64", "0.0.0.0/32"].map(|text| text.parse().unwrap());
-        let addresses = Addresses::new(&prefixes, &[]);
+        let addresses = Addresses::new(&prefixes);
         let has = |text: &str| match text.parse().unwrap() {
             IpAddr::V4(address) => addresses.has_ipv4(address.octets()),
             IpAddr::V6(address) => addresses.has_ipv6(address.octets()),
         };
         assert!(["10.0.0.0", "10.0.0.255", "10.0.1.7", "fd00::", "fd00::ffff:0:0:1", "0.0.0.0"].into_iter().all(has));
         assert!(!["10.0.1.0", "10.0.1.8", "9.255.255.255", "fd00:0:0:1::", "::", "fe80::1"].into_iter().any(has));
-        let all = Addresses::new(&["0.0.0.0/0", "::/0"].map(|text| text.parse().unwrap()), &[]);
+        let all = Addresses::new(&["0.0.0.0/0", "::/0"].map(|text| text.parse().unwrap()));
         assert!(all.has_ipv4([255; 4]) && all.has_ipv4([0; 4]) && all.has_ipv6([255; 16]));
     }
 

@@ -1,5 +1,6 @@
 //! IPv6 of a guarded port, down to the header that says what a packet is.
 
+use super::addresses::maker;
 use super::neighbour::{self, DONE, REPORT, REPORT_V2, SOLICITATION};
 use super::{Breach, Guard};
 use crate::wire::transport::IPV6_HEADER_LEN;
@@ -56,7 +57,8 @@ impl Guard {
     /// Whether an IPv6 address is one of the port's.
     #[inline]
     pub(super) fn may_send_from(&self, address: [u8; 16]) -> bool {
-        self.addresses.as_ref().is_none_or(|addresses| addresses.has_ipv6(address))
+        let Some(addresses) = &self.addresses else { return true };
+        addresses.has_ipv6(address) || maker(address).is_some_and(|mac| self.may_have(mac.to_u64()))
     }
 
     /// Whether an ICMPv6 message may come from the port, from an address of it or from the unspecified one.

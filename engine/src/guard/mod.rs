@@ -14,7 +14,7 @@
 //! | IPv4, also a fragment | its source is listed; or is 0.0.0.0, from UDP port 68 to 67 (RFC 2131) |
 //! | ARP (RFC 826, 5227) | it is a request or a reply, for IPv4 over Ethernet, its sender's MAC is the frame's source, and its sender's address is listed; or it is a probe, from 0.0.0.0, for an address that is |
 //! | RARP | never |
-//! | IPv6, also a fragment | its source is listed, or is the link-local address that a listed MAC makes (RFC 4291, appendix A); or is `::`, for a solicitation that looks for a duplicate of such an address (RFC 4862), and for a report to multicast routers (RFC 3590) |
+//! | IPv6, also a fragment | its source is listed, or is a link-local address that is made of a listed MAC (RFC 4291, appendix A); or is `::`, for a solicitation that looks for a duplicate of such an address (RFC 4862), and for a report to multicast routers (RFC 3590) |
 //! | Neighbour Discovery (RFC 4861) | it is in no fragment (RFC 6980), its link-layer addresses are listed MACs, the target of an advertisement is an address as above, and it is no Router Advertisement and no Redirect (RFC 6105, 7113) |
 //!
 //! A header that is cut short ends the frame. IPv6 extension headers are walked, at most [`MOST_EXTENSIONS`] of them (RFC 7045);
@@ -121,13 +121,12 @@ impl Breach {
 impl Guard {
     /// Lets pass these sources and no other; an absent list limits nothing. Host bits of prefixes are ignored.
     pub fn new(macs: Option<&[Mac]>, prefixes: Option<&[Cidr]>) -> Guard {
-        let addresses = prefixes.map(|prefixes| Addresses::new(prefixes, macs.unwrap_or_default()));
         let numbers = |macs: &[Mac]| {
             let mut numbers: Vec<u64> = macs.iter().map(|mac| mac.to_u64()).collect();
             numbers.sort_unstable();
             numbers.into()
         };
-        Guard { macs: macs.map(numbers), addresses }
+        Guard { macs: macs.map(numbers), addresses: prefixes.map(Addresses::new) }
     }
 
     /// Whether a frame comes from whom it says. A runt passes: it has no source, and is dropped by its own name.

@@ -242,6 +242,8 @@ fn an_absent_list_limits_nothing() {
     assert_eq!(by_mac.check(&ethernet(OTHER, 0x88b5, &[])), Err(Breach::SourceMac));
     assert_eq!(by_address.check(&ethernet(OTHER, 0x88b5, &[])), Ok(()));
     assert_eq!(by_address.check(&ipv4("10.0.0.1", 6, 0, &[])), Err(Breach::Ipv4Source));
+    assert_eq!(by_address.check(&ipv6("fe80::ff:fe00:9", 6, &[])), Ok(()), "that of some MAC");
+    assert_eq!(by_address.check(&ipv6("fe80::9", 6, &[])), Err(Breach::Ipv6Source));
     let nothing = Guard::new(Some(&[]), Some(&[]));
     assert_eq!(nothing.check(&ethernet(OWN, 0x88b5, &[])), Err(Breach::SourceMac));
 }
