@@ -1,7 +1,7 @@
 //! The source guard between real namespaces: a container that may send any frame speaks in its neighbour's name, and nobody
 //! believes it; a container that behaves notices nothing. Needs root; everything happens in namespaces made for it.
 
-#![expect(clippy::unwrap_used, reason = "a test says no more")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says no more")]
 
 mod lab;
 mod world;
@@ -73,9 +73,12 @@ fn router(source: [u8; 16]) -> Vec<u8> {
 
 const LINK_LOCAL: [u8; 16] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xfe, 0, 0, 1];
 
+/// Destination, source, type and payload.
+type Try = ([u8; 6], [u8; 6], u16, Vec<u8>);
+
 /// What the spoofer tries, without tags and with.
 fn spoofed() -> Vec<Vec<u8>> {
-    let tries: Vec<([u8; 6], [u8; 6], u16, Vec<u8>)> = vec![
+    let tries: Vec<Try> = vec![
         (ALL, VICTIM, 0x88b5, Vec::new()),
         (CLIENT, VICTIM, 0x0800, ipv4(2)),
         (CLIENT, SPOOFER, 0x0800, ipv4(2)),

@@ -5,6 +5,7 @@
 
 mod capture;
 mod closing;
+mod mirrors;
 mod numbers;
 mod pages;
 mod ports;
@@ -73,6 +74,19 @@ pub struct Membership {
     pub vlan: Tagging,
     /// Whom its frames may come from; anybody where there is none.
     pub guard: Option<Arc<Guard>>,
+    /// Where copies of its frames go.
+    pub mirror: Option<Mirror>,
+}
+
+/// Where copies go of what passes a port. While there is no port of that name, none are made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    /// The name of the port that they leave by.
+    pub to: String,
+    /// Of frames that come in, as they came, dropped or not.
+    pub ingress: bool,
+    /// Of frames that leave, as they leave.
+    pub egress: bool,
 }
 
 impl Membership {
@@ -200,7 +214,7 @@ impl Switch {
     pub fn change_port(&self, name: &str, membership: &Membership) -> Result<(), Error> {
         let mut registry = self.registry();
         let domain = registry.domain_id(&membership.domain)?;
-        let id = registry.change_port(name, membership.view(domain))?;
+        let id = registry.change_port(name, membership.view(domain), membership.mirror.clone())?;
         self.publish_port(&registry, id)
     }
 

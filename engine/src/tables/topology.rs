@@ -91,6 +91,17 @@ pub struct Floods {
     pub broadcast: bool,
 }
 
+/// Where copies go of what passes a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MirrorTo {
+    /// The port that they leave by.
+    pub to: PortId,
+    /// Of frames that come in, as they came.
+    pub ingress: bool,
+    /// Of frames that leave, as they leave.
+    pub egress: bool,
+}
+
 /// What the pipeline must know of a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortView {
@@ -120,6 +131,8 @@ pub struct PortView {
     pub station: Option<Mac>,
     /// Whom its frames may come from; anybody where there is none.
     pub guard: Option<Arc<Guard>>,
+    /// Where copies of its frames go.
+    pub mirror: Option<MirrorTo>,
 }
 
 impl Default for PortView {
@@ -138,6 +151,7 @@ impl Default for PortView {
             floods: Floods { unknown: true, multicast: true, broadcast: true },
             station: None,
             guard: None,
+            mirror: None,
         }
     }
 }
@@ -151,7 +165,7 @@ impl PortView {
 
     /// Whether frames are decided as with another description, from which it differs.
     pub(crate) fn decides_like(&self, other: &PortView) -> bool {
-        self != other && *self == PortView { guard: self.guard.clone(), ..other.clone() }
+        self != other && *self == PortView { guard: self.guard.clone(), mirror: self.mirror, ..other.clone() }
     }
 
     /// How many addresses it may bring into a domain.

@@ -48,6 +48,8 @@ use crate::ports::Queue;
 use crate::stages::Stage;
 use crate::stats::{PortCounters, WorkerCounters};
 use crate::table::{KeyHasher, SlotId};
+use crate::tables::fdb::Fdb;
+use crate::tables::topology::Change;
 use crate::tables::{Ingress, Tables};
 use core::Core;
 use direct::Direct;
@@ -156,6 +158,17 @@ impl Worker {
     /// What this worker knows.
     pub fn tables(&mut self) -> &mut Tables {
         &mut self.core.tables
+    }
+
+    /// Takes a change of ports or domains; gives back a forwarding database that is no longer needed.
+    ///
+    /// # Errors
+    /// When there is no memory for the forwarding database of a domain.
+    pub fn apply(&mut self, change: Change) -> io::Result<Option<Fdb>> {
+        if let Change::Port(id, Some(view)) = &change {
+            self.core.ports.set_mirror(*id, view.mirror);
+        }
+        self.core.tables.apply(change)
     }
 
     /// Who watches this worker.
