@@ -268,6 +268,9 @@ pub struct PortKeys {
     /// Drop frames that do not come from the port's own addresses, or from mac=02:00:00:00:00:01,ip=10.0.0.1,fd00::/64
     #[arg(long, value_name = "SOURCES", num_args = 0..=1, default_missing_value = "true", value_parser = guard_of_flag)]
     guard: Option<serde_json::Value>,
+    /// Show copies of its frames at another port: to=NAME, of one direction with ingress=false or egress=false [default: none]
+    #[arg(long, value_name = "WHERE", value_parser = keys_of_flag)]
+    mirror: Option<serde_json::Value>,
 }
 
 /// A name, as an argument or as the configuration's key.

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::guard;
 use super::schema::Located;
 use super::value::{Prefix, Route};
 use super::{DomainConfig, PortConfig, PortKind, Problem, Report, netns_path};
+use super::{guard, mirror};
 
 /// Least MTU of an interface with an IPv6 address (RFC 8200, section 5).
 const IPV6_MTU_MIN: u16 = 1280;
@@ -31,6 +31,7 @@ pub(super) fn port(port: &Located<PortConfig>, report: &mut Report) {
         report.add(port.line_of("record"), what, "another file");
     }
     guard::check(port, report);
+    mirror::check(port, report);
     let routes = if port.is_flawed("address") { &[] } else { routes.as_slice() };
     for (at, route) in routes.iter().enumerate() {
         if let Some(hint) = unreachable_gateway(route, address) {

@@ -11,6 +11,7 @@ mod fields;
 mod file;
 mod guard;
 mod kind;
+mod mirror;
 mod node;
 mod normal;
 mod schema;
@@ -38,6 +39,7 @@ pub use fault::{Direction, Fault, Share};
 pub use file::{LoadError, load};
 pub use guard::{Block, Guard, Sources, guard_of_flag};
 pub use kind::{BusyPoll, Files, Pace, PortKind};
+pub use mirror::Mirror;
 pub use schema::{AGEING_S, FDB_MAX, MTU, QUEUES};
 pub use value::{Destination, Invalid, Prefix, Route, Storm, keys_of_flag, station};
 pub use vlan::{VidRange, Vlan, VlanKeys};
@@ -194,6 +196,9 @@ pub struct PortConfig {
     /// Whom its frames may come from; `None`: anybody.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guard: Option<Guard>,
+    /// Where copies of its frames go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<Mirror>,
 }
 
 impl PortConfig {
@@ -217,6 +222,7 @@ impl PortConfig {
             fault: None,
             vlan: None,
             guard: None,
+            mirror: None,
             name,
         }
     }

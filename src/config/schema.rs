@@ -8,6 +8,7 @@ use super::fault::Fault;
 use super::fields::{Fields, Keys, boolean, integer, parsed, text};
 use super::guard::Guard;
 use super::kind::{self, BusyPoll, Files, PortKind};
+use super::mirror::Mirror;
 use super::node::Value;
 use super::value::{Invalid, Prefix, Route, Storm, gateway, station};
 use super::vlan::vlan;
@@ -124,6 +125,7 @@ pub(super) fn port(mut fields: Fields<'_>, report: &mut Report) -> Located<PortC
     }
     port.vlan = fields.table("vlan").and_then(|keys| vlan(keys, report));
     port.guard = Guard::read(&mut fields, report);
+    port.mirror = fields.table("mirror").and_then(|keys| Mirror::read(keys, report));
     Located { value: port, keys: fields.finish(report) }
 }
 

@@ -129,6 +129,9 @@ pub struct PortInfo {
     /// Whom its frames may come from, as in the configuration; `None`: anybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guard: Option<serde_json::Value>,
+    /// Where copies of its frames go, in the configuration's keys; and whether they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<MirrorInfo>,
     /// Whether frames can pass.
     pub up: bool,
     /// How it is.
@@ -162,6 +165,19 @@ pub struct PortInfo {
     pub drops: BTreeMap<String, u64>,
     /// What may be left undone in a frame to or from the port.
     pub offload: OffloadInfo,
+}
+
+/// The mirror of a port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MirrorInfo {
+    /// The port that shows it.
+    pub to: String,
+    /// Whether frames that come in are copied.
+    pub ingress: bool,
+    /// Whether frames that leave are copied.
+    pub egress: bool,
+    /// Whether the port that shows it is there and up.
+    pub active: bool,
 }
 
 /// How a port is.

@@ -212,7 +212,7 @@ fn membership(port: &PortConfig) -> Membership {
         storm: StormCaps { broadcast: storm.broadcast, multicast: storm.multicast, unknown: storm.unknown },
         vlan: port.vlan.clone().map(|vlan| vlan.0).unwrap_or_default(),
         guard: Guard::of(port),
-        mirror: None,
+        mirror: port.mirror.as_ref().map(Into::into),
     }
 }
 
