@@ -56,8 +56,11 @@ const PORTS: [&str; 13] = [
     "DROPS",
 ];
 
+/// A column's name, and what a port has to say in it.
+type Column = (&'static str, fn(&PortInfo) -> Option<String>);
+
 /// Columns that are there only where they are wanted.
-const EXTRA: [(&str, fn(&PortInfo) -> Option<String>); 2] =
+const EXTRA: [Column; 2] =
     [("MIRROR", |port| port.mirror.as_ref().map(mirror)), ("REASON", |port| port.reason.clone())];
 
 pub fn ports(ports: Vec<PortInfo>) -> Table {

@@ -152,7 +152,7 @@ pub struct PortInfo {
     pub tx_frames: u64,
     /// Their bytes.
     pub tx_bytes: u64,
-    /// Frames that the switch made: copies of frames from this port for a flood, announcements of its addresses, and segments of
+    /// Frames that the switch made: copies of frames from this port for a flood, of frames that pass it for its mirror, announcements of its addresses, and segments of
     /// super-frames to this port, of which the last is not counted. Over all ports that ever were,
     /// `rx_frames + generated = tx_frames + coalesced + drops`.
     pub generated: u64,

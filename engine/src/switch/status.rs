@@ -91,7 +91,7 @@ pub struct WorkerStatus {
 pub struct Conservation {
     /// Frames taken from ports.
     pub received: u64,
-    /// Copies made for floods, segments cut from super-frames less one each, and frames that were injected.
+    /// Copies made for floods and mirrors, segments cut from super-frames less one each, and frames that were injected.
     pub generated: u64,
     /// Segments that went into super-frames, less one each.
     pub coalesced: u64,
