@@ -221,6 +221,23 @@ fn it_changes_while_the_port_works_and_is_shown() {
 }
 
 #[test]
+fn it_follows_the_port_through_a_reload() {
+    let world = world("guard-follow");
+    let _xdock = world.start();
+    assert!(world.pings(1, "10.0.0.3", 3));
+    let moved = world.config().replace("10.0.0.1/24", "10.0.0.7/24").replace(":00:01\"", ":00:07\"");
+    fs::write(world.lab.path("xdock.toml"), moved).unwrap();
+    world.done("reload");
+    assert!(world.pings(1, "10.0.0.3", 3), "its new addresses are its own");
+    assert_eq!(guarded(&world, "h1"), 0);
+    let raw = Raw::open(world.host(1), "eth0").unwrap();
+    let new = [2, 0, 0, 0, 0, 7];
+    raw.send(&frame(CLIENT, SPOOFER, &[], 0x0800, &ipv4(7))).unwrap();
+    raw.send(&frame(CLIENT, new, &[], 0x0800, &ipv4(1))).unwrap();
+    until("those of before are not", || guarded(&world, "h1") == 2);
+}
+
+#[test]
 fn a_port_of_the_command_line_has_it_too() {
     let world = World::new("guard-flag", 1).spare();
     let _xdock = world.start();
