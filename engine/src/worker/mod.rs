@@ -23,6 +23,7 @@ mod flood;
 mod guarding;
 mod housekeeping;
 mod idle;
+mod laps;
 mod links;
 mod mailbox;
 mod outlet;
@@ -32,6 +33,7 @@ mod rehearse;
 mod schedule;
 
 pub use idle::{Polling, SPIN, Sleeper};
+pub use laps::PhaseTicks;
 pub use mailbox::{Command, Event, FdbPage, FlowPage, Lines};
 pub(crate) use peers::Door;
 pub use peers::Peers;
@@ -55,6 +57,7 @@ use core::Core;
 use direct::Direct;
 use flood::Pending;
 use housekeeping::Sweep;
+use laps::{Laps, Stopwatch};
 use schedule::QueueId;
 use std::io;
 use std::sync::Arc;
@@ -91,21 +94,6 @@ impl Default for WorkerConfig {
     fn default() -> WorkerConfig {
         WorkerConfig { batch: 64, flows: 65_536, cache: true, direct: WithoutCache::Auto, workers: 1 }
     }
-}
-
-/// Ticks spent in each phase of [`Worker::poll_timed`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PhaseTicks {
-    /// Taking frames from the ports.
-    pub receive: u64,
-    /// Parsing and hashing.
-    pub classify: u64,
-    /// Finding cache entries.
-    pub probe: u64,
-    /// Verifying, compiling misses, executing.
-    pub run: u64,
-    /// Handing frames to the ports.
-    pub flush: u64,
 }
 
 /// One core's switch.
@@ -391,35 +379,4 @@ fn look(frame: &[u8], port: PortId, depth: Depth, hasher: &KeyHasher, key: &mut 
     let words = layer2(frame, port).ok_or(DropReason::Runt)?;
     key.set_layer2(words);
     Ok(hasher.hash(&words))
-}
-
-/// What may watch the phases of a round.
-trait Laps {
-    /// The first phase begins.
-    fn start(&mut self);
-    /// A phase ended; its time goes where `phase` says.
-    fn lap(&mut self, phase: impl Fn(&mut PhaseTicks) -> &mut u64);
-}
-
-impl Laps for () {
-    #[inline(always)]
-    fn start(&mut self) {}
-    #[inline(always)]
-    fn lap(&mut self, _phase: impl Fn(&mut PhaseTicks) -> &mut u64) {}
-}
-
-struct Stopwatch<'a> {
-    spent: &'a mut PhaseTicks,
-    last: u64,
-}
-
-impl Laps for Stopwatch<'_> {
-    fn start(&mut self) {
-        self.last = ticks();
-    }
-
-    fn lap(&mut self, phase: impl Fn(&mut PhaseTicks) -> &mut u64) {
-        let now = ticks();
-        *phase(self.spent) += now - std::mem::replace(&mut self.last, now);
-    }
 }
