@@ -241,7 +241,8 @@ pub struct PortKeys {
     /// Keep it from reaching other isolated ports
     #[arg(long)]
     isolated: bool,
-    /// Caps in frames per second, like broadcast=1000,multicast=1000,unknown=500 [default: none]
+    /// Caps in frames per second, like broadcast=1000,unknown=false, or false for none [default: of a TAP
+    /// broadcast=1000,multicast=10000,unknown=10000]
     #[arg(long, value_name = "CAPS")]
     storm: Option<Storm>,
     /// Xdp: poll the device, like micros=20,budget=64 [default: it interrupts]

@@ -117,6 +117,11 @@ impl<'a> Fields<'a> {
         entry.is_some_and(|entry| matches!(entry.node.value, Value::Table(_)))
     }
 
+    /// Whether the key says `false`, where it could hold a table.
+    pub fn is_false(&mut self, key: &'static str) -> bool {
+        self.take(key).is_some_and(|entry| matches!(entry.node.value, Value::Boolean(false)))
+    }
+
     /// Reports keys that exist in the design but not yet in this version.
     pub fn later(&mut self, keys: &[&'static str]) {
         for entry in self.entries.iter().filter(|entry| keys.contains(&entry.key.as_str())) {

@@ -15,6 +15,7 @@ mod mirror;
 mod node;
 mod normal;
 mod schema;
+mod storm;
 mod value;
 mod vlan;
 
@@ -41,7 +42,8 @@ pub use guard::{Block, Guard, Sources, guard_of_flag};
 pub use kind::{BusyPoll, Files, Pace, PortKind};
 pub use mirror::Mirror;
 pub use schema::{AGEING_S, FDB_MAX, MTU, QUEUES};
-pub use value::{Destination, Invalid, Prefix, Route, Storm, keys_of_flag, station};
+pub use storm::{Cap, Storm};
+pub use value::{Destination, Invalid, Prefix, Route, keys_of_flag, station};
 pub use vlan::{VidRange, Vlan, VlanKeys};
 
 /// Where the control socket is unless a configuration or a flag says otherwise.

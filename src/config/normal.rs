@@ -18,6 +18,7 @@ impl PortConfig {
         self.files.times = self.files.times.filter(|times| *times != 1);
         self.fault = self.fault.filter(Fault::befalls);
         self.guard = self.guard.map(Guard::normal);
+        self.storm = self.storm.normal(self.kind);
         self.netns = self.netns.map(|netns| name_of(&netns).unwrap_or(netns));
         self.address.sort_by_key(network);
         self.routes.sort_by_key(|route| route.to.to_string());
@@ -90,6 +91,10 @@ mod tests {
             ("isolated", json!(false)),
             ("storm", json!({})),
         ];
+        let caps = match kind {
+            "tap" => json!({"broadcast": 1000, "multicast": 10_000, "unknown": 10_000}),
+            _ => json!(false),
+        };
         let own = match kind {
             "tap" => vec![
                 ("mtu", json!(1500)),
@@ -104,7 +109,7 @@ mod tests {
             "pcap" => vec![("mtu", json!(65521)), ("pace", json!("original")), ("times", json!(1))],
             _ => vec![("ifname", json!("a"))],
         };
-        [common, own].concat()
+        [common, own, vec![("storm", caps)]].concat()
     }
 
     proptest! {

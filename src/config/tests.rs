@@ -38,7 +38,7 @@ mtu = 1500
 domain = "lan"
 queues = 1
 isolated = true
-storm = { broadcast = 1000 }
+storm = { broadcast = 500 }
 vlan = { trunk = [10, "20-29"], native = 10 } # h1
 
 [[port.routes]]
@@ -84,7 +84,7 @@ const FAULTS: &[Fault] = &[
     ("  \"fd00::1/64\",", &["  \"fd00::1\","], 0, "not an IP prefix"),
     ("queues = 1", &["queues = 17"], 0, "17 is out of range"),
     ("isolated = true", &["isolated = 1"], 0, "an integer"),
-    ("storm = { broadcast = 1000 }", &["storm = { brodcast = 1000 }"], 0, "unknown key \"brodcast\""),
+    ("storm = { broadcast = 500 }", &["storm = { brodcast = 500 }"], 0, "unknown key \"brodcast\""),
     ("vlan = { trunk = [10, \"20-29\"], native = 10 } # h1", &["vlan = { trunk = [10], acces = 1 }"], 0, "unknown key"),
     ("to = \"default\"", &["to = \"10.1.0.1/16\""], 0, "host bits set"),
     ("via = \"10.0.0.254\"", &["via = \"10.0.0\""], 0, "not an IP address"),
@@ -180,7 +180,7 @@ fn a_good_file_becomes_values() {
     assert_eq!(h1.netns_path().unwrap(), Path::new("/run/netns/one"));
     assert_eq!(h1.address, ["10.0.0.1/24".parse().unwrap(), "fd00::1/64".parse().unwrap()]);
     assert_eq!(h1.routes, ["default via 10.0.0.254".parse().unwrap()]);
-    assert_eq!(h1.storm, "broadcast=1000".parse().unwrap());
+    assert_eq!(h1.storm, "broadcast=500".parse().unwrap());
     assert!(h1.isolated && !h2.isolated);
     assert_eq!((h2.mtu, h3.mtu, h3.queues), (Some(9000), Some(1400), None));
 }

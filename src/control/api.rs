@@ -189,6 +189,8 @@ pub enum PortState {
     /// Its interface is there, but not up.
     #[default]
     Down,
+    /// It leads back to the switch by another port. It is opened when the loop is gone.
+    Blocked,
     /// Its interface, or its namespace, is not there. It is opened again when that is back.
     Gone,
 }
@@ -200,6 +202,7 @@ impl PortState {
         match self {
             Self::Up => "up",
             Self::Down => "down",
+            Self::Blocked => "blocked",
             Self::Gone => "gone",
         }
     }

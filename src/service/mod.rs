@@ -31,7 +31,6 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use crossdock_engine::switch::{self, Membership, Switch};
-use crossdock_engine::tables::storm::StormCaps;
 use crossdock_engine::tables::topology::Domain;
 use crossdock_engine::worker::{Polling, WorkerConfig};
 
@@ -205,11 +204,10 @@ fn engine_config(engine: &EngineConfig) -> switch::Config {
 
 /// How a port takes part. Its MAC address is known by now, if it is a TAP.
 fn membership(port: &PortConfig) -> Membership {
-    let storm = &port.storm;
     Membership {
         domain: port.domain.clone(),
         isolated: port.isolated,
-        storm: StormCaps { broadcast: storm.broadcast, multicast: storm.multicast, unknown: storm.unknown },
+        storm: port.storm.caps(port.kind),
         vlan: port.vlan.clone().map(|vlan| vlan.0).unwrap_or_default(),
         guard: Guard::of(port),
         mirror: port.mirror.as_ref().map(Into::into),

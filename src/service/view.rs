@@ -141,7 +141,13 @@ fn state(entry: &Entry, up: bool) -> (PortState, Option<String>) {
     let ifname = &entry.config.ifname;
     match (&entry.absence, up, entry.config.kind) {
         (Some(absence), ..) => (PortState::Gone, Some(absence.why.clone())),
-        (None, true, _) => (PortState::Up, None),
+        (None, true, _) => match &entry.leads_to {
+            Some(other) if *other == entry.config.name => {
+                (PortState::Blocked, Some("a loop: it leads back to itself".into()))
+            }
+            Some(other) => (PortState::Blocked, Some(format!("a loop: it leads back to the switch by port {other}"))),
+            None => (PortState::Up, None),
+        },
         (None, false, PortKind::Tap) => (PortState::Down, Some(format!("its interface \"{ifname}\" is set down"))),
         (None, false, PortKind::Pcap) => (PortState::Down, Some("its file is not being played".into())),
         (None, false, _) => {

@@ -3,10 +3,8 @@
 use super::addresses::maker;
 use super::neighbour::{self, DONE, REPORT, REPORT_V2, SOLICITATION};
 use super::{Breach, Guard};
+use crate::parse::MAX_EXTENSIONS;
 use crate::wire::transport::IPV6_HEADER_LEN;
-
-/// Extension headers that are walked: as many as RFC 8200 (section 4.1) knows places for, and one more.
-pub const MOST_EXTENSIONS: usize = 8;
 
 /// IPv6 next header numbers (IANA).
 const HOP_BY_HOP: u8 = 0;
@@ -80,7 +78,7 @@ impl Upper<'_> {
     #[inline]
     fn of(mut next: u8, mut rest: &[u8]) -> Result<Upper<'_>, Breach> {
         let mut is_fragment = false;
-        for _ in 0..=MOST_EXTENSIONS {
+        for _ in 0..=MAX_EXTENSIONS {
             let len = match (next, rest) {
                 (HOP_BY_HOP | ROUTING | DESTINATION | MOBILITY | HIP | SHIM6, [_, len, ..]) => {
                     8 + 8 * usize::from(*len)

@@ -10,14 +10,14 @@
 //!
 //! | frame | passes when |
 //! |---|---|
-//! | any | its source MAC is listed, and it has at most two VLAN tags, which are looked through |
+//! | any | its source MAC is listed, and its VLAN tags, which are looked through, are whole and at most eight |
 //! | IPv4, also a fragment | its source is listed; or is 0.0.0.0, from UDP port 68 to 67 (RFC 2131) |
 //! | ARP (RFC 826, 5227) | it is a request or a reply, for IPv4 over Ethernet, its sender's MAC is the frame's source, and its sender's address is listed; or it is a probe, from 0.0.0.0, for an address that is |
 //! | RARP | never |
 //! | IPv6, also a fragment | its source is listed, or is a link-local address that is made of a listed MAC (RFC 4291, appendix A); or is `::`, for a solicitation that looks for a duplicate of such an address (RFC 4862), and for a report to multicast routers (RFC 3590) |
 //! | Neighbour Discovery (RFC 4861) | it is in no fragment (RFC 6980), its link-layer addresses are listed MACs, the target of an advertisement is an address as above, and it is no Router Advertisement and no Redirect (RFC 6105, 7113) |
 //!
-//! A header that is cut short ends the frame. IPv6 extension headers are walked, at most [`MOST_EXTENSIONS`] of them (RFC 7045);
+//! A header that is cut short ends the frame. IPv6 extension headers are walked, at most [`MAX_EXTENSIONS`](crate::parse::MAX_EXTENSIONS) of them (RFC 7045);
 //! of a first fragment all must be there (RFC 7112). What comes behind a transport header is nobody's business here: a port may
 //! well have a DHCP server.
 //!
@@ -30,13 +30,10 @@ mod neighbour;
 #[cfg(test)]
 mod tests;
 
-use crate::wire::ethernet::{ARP, HEADER_LEN, IPV4, IPV6, RARP, VLAN_TAG_LEN};
-use crate::wire::transport::UDP;
-use crate::wire::vlan::{MAX_TAGS, Tpid};
+use crate::wire::ethernet::{ARP, HEADER_LEN, IPV4, IPV6, RARP};
+use crate::wire::transport::{UDP, network};
 use crate::wire::{Cidr, Mac};
 use addresses::Addresses;
-
-pub use ipv6::MOST_EXTENSIONS;
 
 /// Bits of a MAC address in [`Mac::to_u64`].
 const MAC_BITS: u64 = (1 << 48) - 1;
@@ -97,7 +94,7 @@ impl Breach {
     pub const fn words(self) -> &'static str {
         match self {
             Breach::SourceMac => "the source MAC is not the port's",
-            Breach::Tags => "more than two VLAN tags: what is behind them cannot be told",
+            Breach::Tags => "a VLAN tag that is cut short, or more than eight: what is behind cannot be told",
             Breach::Malformed => "a header is cut short, or contradicts itself",
             Breach::Ipv4Source => "the source IPv4 address is not the port's",
             Breach::ArpForm => "ARP that is neither a request nor a reply for IPv4 over Ethernet",
@@ -140,7 +137,8 @@ impl Guard {
         if !self.may_have(source) {
             return Err(Breach::SourceMac);
         }
-        let (ethertype, packet) = behind_tags(frame)?;
+        let (ethertype, at) = network(frame).ok_or(Breach::Tags)?;
+        let packet = frame.get(at..).unwrap_or_default();
         match ethertype {
             IPV4 => self.check_ipv4(packet),
             IPV6 => self.check_ipv6(packet),
@@ -176,19 +174,4 @@ impl Guard {
 fn asks_for_address(header: &[u8; IPV4_HEADER_LEN], payload: &[u8]) -> bool {
     let is_fragment = u16::from_be_bytes([header[6], header[7]]) & IS_FRAGMENT != 0;
     header[9] == UDP && !is_fragment && payload.starts_with(&TO_DHCP_SERVER)
-}
-
-/// The EtherType behind at most two VLAN tags, and what follows it.
-#[inline(always)]
-fn behind_tags(frame: &[u8]) -> Result<(u16, &[u8]), Breach> {
-    let mut at = HEADER_LEN;
-    for _ in 0..=MAX_TAGS {
-        let ethertype = frame.get(at - 2..).and_then(|rest| rest.first_chunk()).ok_or(Breach::Malformed)?;
-        let ethertype = u16::from_be_bytes(*ethertype);
-        if Tpid::of(ethertype) == Tpid::NONE {
-            return Ok((ethertype, &frame[at..]));
-        }
-        at += VLAN_TAG_LEN;
-    }
-    Err(Breach::Tags)
 }

@@ -134,7 +134,7 @@ impl Registry {
     pub fn change_port(&mut self, name: &str, view: PortView, mirror: Option<Mirror>) -> Result<PortId, Error> {
         let id = self.port_id(name)?;
         let Some(port) = self.ports.get_mut(id.index()) else { return Ok(id) };
-        let view = PortView { station: port.view.station, ..view };
+        let view = PortView { station: port.view.station, buckets: port.view.buckets.share(), ..view };
         let (joined, left) = (view.domain, std::mem::replace(&mut port.view, view).domain);
         self.mirrors.replace(id, port.mirror.as_ref(), mirror.as_ref());
         port.mirror = mirror;
@@ -219,8 +219,9 @@ impl Registry {
 
     /// A port as workers know it.
     pub fn view(&self, id: PortId) -> Option<PortView> {
-        let mut view = self.port(id)?.view.clone();
-        view.mirror = self.port(id).and_then(|port| self.mirror_to(port.mirror.as_ref()?));
+        let port = self.port(id)?;
+        let mirror = port.mirror.as_ref().and_then(|mirror| self.mirror_to(mirror));
+        let mut view = PortView { buckets: port.view.buckets.share(), mirror, ..port.view.clone() };
         if view.domain.and_then(|domain| self.domain(domain)).is_some_and(|domain| domain.vlan_filtering) {
             view.vlan.settle();
         }

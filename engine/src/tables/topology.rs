@@ -3,7 +3,7 @@
 use crate::flow::PortId;
 use crate::guard::Guard;
 use crate::tables::fdb::Quota;
-use crate::tables::storm::StormCaps;
+use crate::tables::storm::{Buckets, StormCaps};
 use crate::tables::vlan::Tagging;
 use crate::wire::Mac;
 use crate::wire::vlan::Vid;
@@ -113,6 +113,8 @@ pub struct PortView {
     pub groups: IsolationGroups,
     /// Caps on what it may flood.
     pub storm: StormCaps,
+    /// What it may still flood now.
+    pub buckets: Buckets,
     /// How it takes part in VLANs.
     pub vlan: Tagging,
     /// Whether source addresses are learned on it.
@@ -142,6 +144,7 @@ impl Default for PortView {
             isolated: false,
             groups: IsolationGroups::default(),
             storm: StormCaps::default(),
+            buckets: Buckets::default(),
             vlan: Tagging::default(),
             learning: true,
             mac_limit: 0,

@@ -42,6 +42,9 @@ const GSO_ECN: u8 = 0x80;
 
 /// Smallest TCP segment Linux makes (`TCP_MIN_GSO_SIZE`).
 const MIN_TCP_SIZE: usize = 8;
+/// Most segments of a TCP super-frame: cutting one is work that other ports wait for. 64 KiB in segments of 64 bytes are so many;
+/// only a peer that means harm asks for shorter ones (CVE-2019-11479).
+const MAX_TCP_SEGMENTS: usize = 1024;
 /// Most datagrams Linux puts into one super-frame (`UDP_MAX_SEGMENTS`).
 const MAX_UDP_SEGMENTS: usize = 128;
 
@@ -142,7 +145,7 @@ fn size_is_sane(kind: GsoKind, size: u16, payload: usize) -> bool {
     let bytes = usize::from(size);
     match kind {
         _ if size == 0 || size == u16::MAX => false,
-        GsoKind::Tcp4 | GsoKind::Tcp6 => bytes >= MIN_TCP_SIZE,
+        GsoKind::Tcp4 | GsoKind::Tcp6 => bytes >= MIN_TCP_SIZE && payload <= bytes * MAX_TCP_SEGMENTS,
         GsoKind::Udp => payload <= bytes * MAX_UDP_SEGMENTS,
     }
 }
@@ -259,6 +262,9 @@ mod tests {
         let udp = build(Shape { tcp: false, payload: 1290, ..TCP4 });
         assert!(parse(&header(1, GSO_UDP_L4, 10, 34, 6), &udp).is_err());
         assert!(parse(&header(1, GSO_UDP_L4, 11, 34, 6), &udp).is_ok());
+        let tcp = build(Shape { payload: 8 * 1024 + 1, ..TCP4 });
+        assert!(parse(&header(1, GSO_TCPV4, 8, 34, 16), &tcp).is_err());
+        assert!(parse(&header(1, GSO_TCPV4, 9, 34, 16), &tcp).is_ok());
         let mut long = build(Shape { v6: true, ..TCP4 });
         long[20] = 60;
         let options = [[6, 24, 1, 198], [0; 4]].concat();

@@ -2,6 +2,7 @@
 
 use super::core::Core;
 use super::outlet::Outlet;
+use super::probe::Probe;
 use super::{Lookups, Worker};
 use crate::drop::DropReason;
 use crate::execute::Egress;
@@ -20,9 +21,11 @@ impl Worker {
 
     #[inline(never)]
     fn guard_batch(&mut self, port: PortId) {
-        let Worker { rx, lookups: Lookups { refused, .. }, core: Core { tables, ports, pool, .. }, .. } = self;
+        let Worker { rx, lookups: Lookups { refused, .. }, core: Core { tables, ports, pool, loops, .. }, .. } = self;
         let Some(guard) = tables.guard(port) else { return };
-        let breaches = rx.iter().enumerate().filter(|(_, frame)| guard.check(frame).is_err());
+        // The switch's own probe that came back tells of a loop: it is heard, and goes no further.
+        let is_probe = |frame: &[u8]| Probe::parse(frame, &loops.secret).is_some();
+        let breaches = rx.iter().enumerate().filter(|(_, frame)| guard.check(frame).is_err() && !is_probe(frame));
         refused.extend(breaches.map(|(i, _)| (i, DropReason::Guard)));
         while let Some((i, reason)) = refused.pop() {
             Outlet::new(ports, port).drop(rx.remove(i), reason, pool);

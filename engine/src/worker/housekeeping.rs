@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Milliseconds in which the whole flow cache is swept once, every table aged and every link checked.
 const PERIOD_MS: u32 = 1000;
-/// Most ports passed together in looking for links to be checked.
+/// Most links that are looked at together.
 const LINKS: usize = 128;
 /// Longest sleep while more is due than is done at once.
 const BREATH: Duration = Duration::from_millis(1);
@@ -22,10 +22,30 @@ pub(super) struct Sweep {
     began: Millis,
     /// Frames there had been when this sweep began: without newer ones there is nothing to carry.
     frames: u64,
-    /// Links that are due, in thousandths.
-    links: usize,
+    /// Links that are due: of all, and of those that are down.
+    links: Due,
+    down: Due,
     /// More is due.
     is_behind: bool,
+}
+
+/// How much of something that is done so many times a second is due, in thousandths.
+#[derive(Default)]
+struct Due(usize);
+
+impl Due {
+    /// Takes what is due after `elapsed` milliseconds, or [`LINKS`] of it.
+    fn take(&mut self, per_second: usize, elapsed: u32) -> usize {
+        let due = (self.0 + per_second * elapsed as usize).min(per_second * PERIOD_MS as usize);
+        let now = (due / PERIOD_MS as usize).min(LINKS);
+        self.0 = due - now * PERIOD_MS as usize;
+        now
+    }
+
+    /// Whether nothing more is due now.
+    fn is_paid(&self) -> bool {
+        self.0 < PERIOD_MS as usize
+    }
 }
 
 impl Worker {
@@ -36,6 +56,8 @@ impl Worker {
             return;
         }
         self.sweep.last = now;
+        self.core.now = now;
+        self.core.watch_loops();
         let carries = self.sweep.cursor > 0 || now.since(self.sweep.began) >= PERIOD_MS;
         if carries {
             if self.sweep.cursor == 0 {
@@ -76,14 +98,15 @@ impl Worker {
 
     /// Asks the ports whose turn comes within `elapsed` milliseconds whether their links are up; false when some are due still.
     fn check_some_links(&mut self, elapsed: u32) -> bool {
-        let all = self.core.ports.slot_count();
-        let due = (self.sweep.links + all * elapsed as usize).min(all * PERIOD_MS as usize);
-        let now = (due / PERIOD_MS as usize).min(LINKS);
-        self.sweep.links = due - now * PERIOD_MS as usize;
-        for _ in 0..now {
+        let [all, down] = self.core.ports.links_a_second();
+        let turns = [self.sweep.links.take(all, elapsed), self.sweep.down.take(down, elapsed)];
+        for _ in 0..turns[0] {
             self.core.ports.next_link().into_iter().for_each(|port| self.check_link(port));
         }
-        self.sweep.links < PERIOD_MS as usize
+        for _ in 0..turns[1] {
+            self.core.ports.next_down().into_iter().for_each(|port| self.check_link(port));
+        }
+        self.sweep.links.is_paid() && self.sweep.down.is_paid()
     }
 
     /// Asks every port whether its link is up, and forgets what was learned on those that are not.

@@ -13,31 +13,59 @@ const ASKED: usize = 512;
 
 /// How far the worker has come in looking at links.
 pub(super) struct Links {
-    /// The number that is next.
+    /// The number that is next, and the place in `down`.
     at: usize,
-    /// How often all were passed.
-    round: usize,
+    down_at: usize,
+    /// Ports whose links were down when they were looked at last.
+    down: Vec<PortId>,
     /// Links that changed.
     pub news: Vec<(PortId, bool)>,
 }
 
 impl Default for Links {
     fn default() -> Links {
-        Links { at: 0, round: 0, news: Vec::with_capacity(64) }
+        Links { at: 0, down_at: 0, down: Vec::new(), news: Vec::with_capacity(64) }
+    }
+}
+
+impl Links {
+    /// Makes room for so many ports.
+    pub fn reserve(&mut self, ports: usize) {
+        self.down.reserve(ports.saturating_sub(self.down.len()));
+    }
+
+    /// Forgets a port that is closed.
+    pub fn forget(&mut self, port: PortId) {
+        self.down.retain(|&p| p != port);
     }
 }
 
 impl Ports {
-    /// Goes on to the next number: its port, if the link of that is to be looked at in this round.
+    /// How many links are to be looked at in a second: of those that are up, and of those that are down.
+    pub fn links_a_second(&self) -> [usize; 2] {
+        [self.slots.len().min(ASKED), self.links.down.len()]
+    }
+
+    /// The port that is next among all.
     pub fn next_link(&mut self) -> Option<PortId> {
-        let (at, all) = (self.links.at, self.slots.len());
-        self.links.at = at + 1;
-        if at + 1 >= all {
-            (self.links.at, self.links.round) = (0, self.links.round.wrapping_add(1));
+        let at = self.links.at;
+        self.links.at = if at + 1 < self.slots.len() { at + 1 } else { 0 };
+        self.slots.get(at)?.as_ref().map(|_| PortId(at as u16))
+    }
+
+    /// The port that is next among those that are down. One that is up again is taken off the list.
+    pub fn next_down(&mut self) -> Option<PortId> {
+        let at = if self.links.down_at < self.links.down.len() { self.links.down_at } else { 0 };
+        let port = *self.links.down.get(at)?;
+        self.links.down_at = at + 1;
+        let slot = self.slots[port.index()].as_mut()?;
+        if !slot.up.load(Relaxed) {
+            return Some(port);
         }
-        let slot = self.slots.get(at)?.as_ref()?;
-        let is_its_turn = at.wrapping_add(self.links.round).is_multiple_of(all.div_ceil(ASKED));
-        (is_its_turn || !slot.up.load(Relaxed)).then_some(PortId(at as u16))
+        slot.is_listed = false;
+        self.links.down.swap_remove(at);
+        self.links.down_at = at;
+        None
     }
 
     /// Whether frames can pass a port: asked of its queues where they are ours, and told to all; `None` when it is not open. A
@@ -54,6 +82,9 @@ impl Ports {
             if end.arm() {
                 self.schedule.make_ready(QueueId { port, queue });
             }
+        }
+        if !all_up && !std::mem::replace(&mut slot.is_listed, true) {
+            self.links.down.push(port);
         }
         if slot.up.swap(all_up, Relaxed) != all_up {
             self.links.news.push((port, all_up));
@@ -78,10 +109,10 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::AtomicU32;
 
-    /// A queue that is down, and counts how often it is asked.
-    struct Down(Arc<AtomicU32>);
+    /// A queue that counts how often it is asked.
+    struct Asked(Arc<AtomicU32>, bool);
 
-    impl Queue for Down {
+    impl Queue for Asked {
         fn receive(&mut self, _io: &mut Io<'_>, _batch: &mut Batch) -> io::Result<()> {
             Ok(())
         }
@@ -92,17 +123,65 @@ mod tests {
 
         fn is_up(&mut self) -> bool {
             self.0.fetch_add(1, Relaxed);
-            false
+            self.1
         }
+    }
+
+    fn attach(ports: &mut Ports, port: u16, queues: usize, up: bool) -> Arc<AtomicU32> {
+        let asked = Arc::new(AtomicU32::new(0));
+        let queues = (0..queues).map(|_| Box::new(Asked(asked.clone(), up)) as Box<dyn Queue>).collect();
+        let (counters, is_up, caps) = (Arc::default(), Arc::new(true.into()), crate::ports::Caps::default());
+        let (port, name) = (PortId(port), "p".into());
+        ports.attach(Attachment { port, name, queues, owners: [0].into(), counters, up: is_up, caps });
+        asked
     }
 
     #[test]
     fn every_queue_is_asked_for_its_link() {
-        let (asked, port) = (Arc::new(AtomicU32::new(0)), PortId(0));
-        let queues = (0..3).map(|_| Box::new(Down(asked.clone())) as Box<dyn Queue>).collect();
-        let (counters, up, caps) = (Arc::default(), Arc::default(), crate::ports::Caps::default());
         let mut ports = Ports::new(8);
-        ports.attach(Attachment { port, name: "p".into(), queues, owners: [0].into(), counters, up, caps });
-        assert_eq!((ports.check_link(port), asked.load(Relaxed)), (Some(false), 3));
+        let asked = attach(&mut ports, 0, 3, false);
+        assert_eq!((ports.check_link(PortId(0)), asked.load(Relaxed)), (Some(false), 3));
+    }
+
+    /// One second of turns.
+    fn second(ports: &mut Ports) {
+        let [all, down] = ports.links_a_second();
+        for _ in 0..all {
+            ports.next_link().map(|port| ports.check_link(port));
+        }
+        for _ in 0..down {
+            ports.next_down().map(|port| ports.check_link(port));
+        }
+    }
+
+    #[test]
+    fn of_many_links_those_that_are_down_are_asked_each_second() {
+        let mut ports = Ports::new(8);
+        let asked: Vec<_> = (0..4096).map(|n| attach(&mut ports, n, 1, n % 100 != 7)).collect();
+        (0..8).for_each(|_| second(&mut ports));
+        assert!(asked.iter().all(|asked| asked.load(Relaxed) > 0), "all within eight seconds");
+        asked.iter().for_each(|asked| asked.store(0, Relaxed));
+        (0..4).for_each(|_| second(&mut ports));
+        let total: u32 = asked.iter().map(|asked| asked.load(Relaxed)).sum();
+        assert_eq!(total, 4 * (ASKED as u32 + 41));
+        let down: Vec<u32> = asked.iter().skip(7).step_by(100).map(|asked| asked.load(Relaxed)).collect();
+        assert!(down.len() == 41 && down.iter().all(|&asked| (4..=5).contains(&asked)), "{down:?}");
+    }
+
+    #[test]
+    fn the_list_of_links_that_are_down_follows_what_comes_and_goes() {
+        let mut ports = Ports::new(8);
+        let mut pool = crate::frame::Arena::new(8, 8).unwrap().worker_pool(1);
+        for round in 0..5 {
+            (0..10).for_each(|n| drop(attach(&mut ports, n, 1, false)));
+            (0..2).for_each(|_| second(&mut ports));
+            assert_eq!(ports.links_a_second(), [10, 10], "{round}");
+            (0..10).for_each(|n| drop(ports.detach(PortId(n), &mut pool)));
+            assert_eq!(ports.links_a_second(), [10, 0]);
+        }
+        attach(&mut ports, 0, 1, false);
+        second(&mut ports);
+        ports.slots[0].as_ref().unwrap().up.store(true, Relaxed);
+        assert_eq!((ports.next_down(), ports.links_a_second()[1]), (None, 0));
     }
 }

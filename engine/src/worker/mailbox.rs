@@ -1,6 +1,7 @@
 //! What the control side asks of a worker, and what a worker tells it. Neither waits for the other.
 
 use super::core::Core;
+use super::loops::LoopNews;
 use super::schedule::QueueId;
 use super::{Attachment, Worker};
 use crate::capture::Sink;
@@ -89,6 +90,18 @@ pub enum Event {
         name: String,
         /// Whether they can.
         up: bool,
+    },
+    /// Two ports lead to each other outside: one of them is blocked, until a few seconds after the loop is gone.
+    LoopFound {
+        /// The name of the port that is blocked,
+        blocked: String,
+        /// and of the one that it leads to.
+        other: String,
+    },
+    /// A port that was blocked is open again.
+    LoopGone {
+        /// Its name.
+        blocked: String,
     },
     /// An address jumps between ports faster than hosts move, and was pinned: a loop, or an address used twice.
     MacPinned {
@@ -194,12 +207,17 @@ impl Worker {
 
     /// Reports links that changed, and addresses that were pinned.
     pub(super) fn report(&mut self, lines: &Lines) {
-        let Core { ports, flaps, .. } = &mut self.core;
+        let Core { ports, flaps, loops, .. } = &mut self.core;
         for &(port, up) in &ports.links.news {
             let name = ports.name(port).map(str::to_owned);
             name.into_iter().for_each(|name| drop(lines.events.send(Event::Link { name, up })));
         }
         ports.links.news.clear();
+        for LoopNews { blocked, other, is_there } in loops.news.drain(..) {
+            let [blocked, other] = [blocked, other].map(|port| ports.name(port).unwrap_or_default().to_owned());
+            let found = Event::LoopFound { blocked: blocked.clone(), other };
+            let _ = lines.events.send(if is_there { found } else { Event::LoopGone { blocked } });
+        }
         for Flap { who, home, elsewhere } in flaps.drain(..) {
             let [home, elsewhere] = [home, elsewhere].map(|port| ports.name(port).unwrap_or_default().to_owned());
             let (mac, vlan) = (who.mac(), who.vlan().vid());

@@ -25,10 +25,12 @@ mod housekeeping;
 mod idle;
 mod laps;
 mod links;
+mod loops;
 mod mailbox;
 mod outlet;
 mod peers;
 mod ports;
+mod probe;
 mod rehearse;
 mod schedule;
 
@@ -166,6 +168,7 @@ impl Worker {
 
     /// Makes this worker one of several.
     pub fn join(&mut self, peers: Peers) {
+        self.core.loops.secret = peers.secret().clone();
         self.core.ports.peers = peers;
         self.core.meet_peers();
     }
@@ -185,6 +188,7 @@ impl Worker {
             up.store(true, Relaxed);
         }
         self.core.ports.attach(port);
+        self.core.loops.reserve(self.core.ports.slot_count());
         self.core.tables.set_up(id, up.load(Relaxed));
     }
 

@@ -59,6 +59,8 @@ pub(super) struct Slot {
     wire_size: bool,
     counters: Arc<PortCounters>,
     pub up: Arc<AtomicBool>,
+    /// It is among the links that were down.
+    pub is_listed: bool,
 }
 
 impl Slot {
@@ -152,7 +154,9 @@ impl Ports {
             wire_size,
             counters,
             up,
+            is_listed: false,
         });
+        self.links.reserve(self.slots.len());
         self.dirty.reserve(self.slots.len());
         self.schedule.reserve(self.slots.len());
     }
@@ -173,6 +177,9 @@ impl Ports {
         let mut slot = self.slots.get_mut(port.index())?.take()?;
         self.wire_sized -= usize::from(slot.wire_size);
         self.dirty.retain(|&p| p != port);
+        if slot.is_listed {
+            self.links.forget(port);
+        }
         if !slot.queues.is_empty() {
             slot.up.store(false, Relaxed);
         }
