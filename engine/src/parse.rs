@@ -110,7 +110,7 @@ struct Unreadable;
 
 /// Most IPv6 extension headers that are walked. Real packets have one or two; a host may refuse more than 8 of one kind
 /// (RFC 8504, section 5.3), and without a bound one frame could have a thousand.
-const MAX_EXTENSIONS: usize = 8;
+pub const MAX_EXTENSIONS: usize = 8;
 
 /// What the key holds beyond layer 2, until it is put together.
 #[derive(Default)]

@@ -5,10 +5,12 @@ mod support;
 
 use crossdock_engine::drop::DropReason;
 use crossdock_engine::frame::Arena;
+use crossdock_engine::guard::Guard;
 use crossdock_engine::tables::storm::StormCaps;
 use crossdock_engine::tables::topology::{Domain, PortView};
 use crossdock_engine::tables::vlan::Tagging;
 use crossdock_engine::wire::Mac;
+use std::sync::Arc;
 use support::mesh::Mesh;
 use support::vlan::{C, access, tag, tagged, trunk};
 use support::{frame, mac, one_domain};
@@ -93,6 +95,21 @@ fn what_goes_round_in_one_direction_ends() {
         outside.hosts_reach_each_other();
         assert!(outside.moved <= 2, "nothing but probes: {}", outside.moved);
         assert_eq!(outside.mesh.in_flight(), 0);
+    }
+}
+
+/// A guard lets nothing of others in, but for the switch's own probe.
+#[test]
+fn a_guard_at_one_end_does_not_hide_a_loop() {
+    let mut views = vec![PortView::default(); 4];
+    views[3].guard = Some(Arc::new(Guard::new(Some(&[mac(7)]), None)));
+    for workers in 1..=4 {
+        let mut outside = Outside::new(workers, views.clone(), [2, 3]);
+        outside.say_outside(&frame(mac(9), Mac::BROADCAST));
+        outside.pass(100);
+        assert_eq!(outside.moved, 0, "{workers} workers: it goes round for ever");
+        assert!(outside.mesh.dropped(DropReason::Loop) > 0);
+        outside.hosts_reach_each_other();
     }
 }
 

@@ -170,8 +170,8 @@ impl Item {
 /// Whether an open port can become the other one: only keys differ that say how it takes part in its domain. What is
 /// not named here is the interface's, and needs another one.
 fn changes_live(known: &PortConfig, wanted: &PortConfig) -> bool {
-    let PortConfig { domain, isolated, storm, vlan, .. } = wanted.clone();
-    PortConfig { domain, isolated, storm, vlan, ..known.clone() } == *wanted
+    let PortConfig { domain, isolated, storm, vlan, guard, mirror, .. } = wanted.clone();
+    PortConfig { domain, isolated, storm, vlan, guard, mirror, ..known.clone() } == *wanted
 }
 
 /// The keys in which two tables differ.

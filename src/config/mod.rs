@@ -9,7 +9,9 @@ pub mod difference;
 mod fault;
 mod fields;
 mod file;
+mod guard;
 mod kind;
+mod mirror;
 mod node;
 mod normal;
 mod schema;
@@ -36,7 +38,9 @@ use node::{Lines, Node};
 
 pub use fault::{Direction, Fault, Share};
 pub use file::{LoadError, load};
+pub use guard::{Block, Guard, Sources, guard_of_flag};
 pub use kind::{BusyPoll, Files, Pace, PortKind};
+pub use mirror::Mirror;
 pub use schema::{AGEING_S, FDB_MAX, MTU, QUEUES};
 pub use storm::{Cap, Storm};
 pub use value::{Destination, Invalid, Prefix, Route, keys_of_flag, station};
@@ -191,6 +195,12 @@ pub struct PortConfig {
     /// How it takes part in VLANs; `None`: as the other ports of its domain let it, see `Topology::settle` of the engine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vlan: Option<Vlan>,
+    /// Whom its frames may come from; `None`: anybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guard: Option<Guard>,
+    /// Where copies of its frames go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<Mirror>,
 }
 
 impl PortConfig {
@@ -213,6 +223,8 @@ impl PortConfig {
             files: Files::default(),
             fault: None,
             vlan: None,
+            guard: None,
+            mirror: None,
             name,
         }
     }

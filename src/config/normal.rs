@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::Component;
 
 use super::kind::Pace;
-use super::{Fault, PortConfig, PortKind, Prefix, netns_path};
+use super::{Fault, Guard, PortConfig, PortKind, Prefix, netns_path};
 
 impl PortConfig {
     /// The same port in the form that is compared: a key that says the default is absent, a namespace under `/run/netns` has
@@ -17,6 +17,7 @@ impl PortConfig {
         self.files.pace = self.files.pace.filter(|pace| *pace != Pace::Original);
         self.files.times = self.files.times.filter(|times| *times != 1);
         self.fault = self.fault.filter(Fault::befalls);
+        self.guard = self.guard.map(Guard::normal);
         self.storm = self.storm.normal(self.kind);
         self.netns = self.netns.map(|netns| name_of(&netns).unwrap_or(netns));
         self.address.sort_by_key(network);

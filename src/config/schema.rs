@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use super::fault::Fault;
 use super::fields::{Fields, Keys, boolean, integer, parsed, text};
+use super::guard::Guard;
 use super::kind::{self, BusyPoll, Files, PortKind};
+use super::mirror::Mirror;
 use super::node::Value;
 use super::storm::Storm;
 use super::value::{Invalid, Prefix, Route, gateway, station};
@@ -123,6 +125,8 @@ pub(super) fn port(mut fields: Fields<'_>, report: &mut Report) -> Located<PortC
         kind::reject_senseless(port.kind, &mut fields);
     }
     port.vlan = fields.table("vlan").and_then(|keys| vlan(keys, report));
+    port.guard = Guard::read(&mut fields, report);
+    port.mirror = fields.table("mirror").and_then(|keys| Mirror::read(keys, report));
     Located { value: port, keys: fields.finish(report) }
 }
 

@@ -197,6 +197,11 @@ pub(super) fn gateway(text: &str) -> Result<IpAddr, Invalid> {
 /// # Errors
 /// The text does not begin with a key.
 pub fn keys_of_flag(flag: &str) -> Result<Json, Invalid> {
+    table_of_flag(flag, &["trunk"])
+}
+
+/// The same, with the keys that are lists.
+pub(super) fn table_of_flag(flag: &str, lists: &[&str]) -> Result<Json, Invalid> {
     let mut keys = Map::new();
     let mut last = String::new();
     for word in flag.split([',', ' ']).filter(|word| !word.is_empty()) {
@@ -210,7 +215,7 @@ pub fn keys_of_flag(flag: &str) -> Result<Json, Invalid> {
         match (keys.get_mut(&last), last.as_str()) {
             (_, "") => return Err(Invalid::new(format!("\"{flag}\" does not begin with a key"), "like access=10")),
             (Some(Json::Array(list)), _) => list.push(scalar(value)),
-            (_, "trunk") => drop(keys.insert(last.clone(), Json::Array(vec![scalar(value)]))),
+            (_, key) if lists.contains(&key) => drop(keys.insert(last.clone(), Json::Array(vec![scalar(value)]))),
             _ => drop(keys.insert(last.clone(), scalar(value))),
         }
     }

@@ -126,6 +126,12 @@ pub struct PortInfo {
     pub domain: String,
     /// How it takes part in the VLANs of its domain, in the configuration's keys; `None`: the domain has none.
     pub vlan: Option<VlanKeys>,
+    /// Whom its frames may come from, as in the configuration; `None`: anybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard: Option<serde_json::Value>,
+    /// Where copies of its frames go, in the configuration's keys; and whether they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<MirrorInfo>,
     /// Whether frames can pass.
     pub up: bool,
     /// How it is.
@@ -146,7 +152,7 @@ pub struct PortInfo {
     pub tx_frames: u64,
     /// Their bytes.
     pub tx_bytes: u64,
-    /// Frames that the switch made: copies of frames from this port for a flood, announcements of its addresses, and segments of
+    /// Frames that the switch made: copies of frames from this port for a flood, of frames that pass it for its mirror, announcements of its addresses, and segments of
     /// super-frames to this port, of which the last is not counted. Over all ports that ever were,
     /// `rx_frames + generated = tx_frames + coalesced + drops`.
     pub generated: u64,
@@ -159,6 +165,19 @@ pub struct PortInfo {
     pub drops: BTreeMap<String, u64>,
     /// What may be left undone in a frame to or from the port.
     pub offload: OffloadInfo,
+}
+
+/// The mirror of a port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MirrorInfo {
+    /// The port that shows it.
+    pub to: String,
+    /// Whether frames that come in are copied.
+    pub ingress: bool,
+    /// Whether frames that leave are copied.
+    pub egress: bool,
+    /// Whether the port that shows it is there and up.
+    pub active: bool,
 }
 
 /// How a port is.

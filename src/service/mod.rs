@@ -39,7 +39,7 @@ use capture::Captures;
 use mac::Machine;
 use tracing::info;
 
-use crate::config::{Config, DomainConfig, EngineConfig, Poll, PortConfig};
+use crate::config::{Config, DomainConfig, EngineConfig, Guard, Poll, PortConfig};
 use roster::Roster;
 
 /// A running switch. Dropping it stops it.
@@ -202,12 +202,15 @@ fn engine_config(engine: &EngineConfig) -> switch::Config {
     }
 }
 
+/// How a port takes part. Its MAC address is known by now, if it is a TAP.
 fn membership(port: &PortConfig) -> Membership {
     Membership {
         domain: port.domain.clone(),
         isolated: port.isolated,
         storm: port.storm.caps(port.kind),
         vlan: port.vlan.clone().map(|vlan| vlan.0).unwrap_or_default(),
+        guard: Guard::of(port),
+        mirror: port.mirror.as_ref().map(Into::into),
     }
 }
 

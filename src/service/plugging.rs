@@ -77,7 +77,10 @@ impl Service {
 
     /// Gives the switch what was made for ports.
     fn give(&self, ports: &[&PortConfig], made: Vec<Result<Made, Refusal>>) -> Vec<Result<(), Refusal>> {
-        let members: Vec<Membership> = ports.iter().map(|port| membership(port)).collect();
+        let members: Vec<Membership> = {
+            let roster = self.roster();
+            ports.iter().map(|port| membership(&roster.with_mac(port))).collect()
+        };
         let (mut news, mut handles) = (Vec::new(), Vec::new());
         for (made, member) in made.into_iter().zip(&members) {
             handles.push(made.map(|Made { port, handle }| {
@@ -127,7 +130,7 @@ impl Service {
     /// There is no such port or domain.
     pub(super) fn change_port(&self, port: &PortConfig) -> Result<(), Refusal> {
         let mut roster = self.when_settled(&[&port.name]);
-        self.switch.change_port(&port.name, &membership(port))?;
+        self.switch.change_port(&port.name, &membership(&roster.with_mac(port)))?;
         if let Some(entry) = roster.get_mut(&port.name) {
             entry.config = port.clone();
         }

@@ -120,6 +120,12 @@ impl Roster {
         self.entries.get_mut(name)
     }
 
+    /// A port as it was asked for, with the MAC address that its TAP has.
+    pub fn with_mac(&self, port: &PortConfig) -> PortConfig {
+        let mac = self.entries.get(&port.name).and_then(|entry| entry.mac);
+        PortConfig { mac, ..port.clone() }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.entries.len()

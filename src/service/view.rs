@@ -7,14 +7,14 @@ use crossdock_engine::drop::DropReason;
 use crossdock_engine::flow::FlowKey;
 use crossdock_engine::ports::{NetnsId, NetnsNames};
 use crossdock_engine::program::Action;
-use crossdock_engine::switch::{DomainStatus, FdbStatus, FlowStatus, PortStatus, WorkerStatus};
+use crossdock_engine::switch::{DomainStatus, FdbStatus, FlowStatus, Mirror, PortStatus, WorkerStatus};
 use crossdock_engine::tables::vlan::Tagging;
 
 use super::roster::Entry;
 use super::{Refusal, Service};
 use crate::config::{PortKind, VlanKeys};
 use crate::control::api::{
-    DomainInfo, DropInfo, Drops, FdbInfo, FlowInfo, OffloadInfo, PortInfo, PortState, WorkerInfo,
+    DomainInfo, DropInfo, Drops, FdbInfo, FlowInfo, MirrorInfo, OffloadInfo, PortInfo, PortState, WorkerInfo,
 };
 
 impl Service {
@@ -112,6 +112,8 @@ fn port(entry: &Entry, status: PortStatus, names: &OnceCell<NetnsNames>) -> Port
         kind: status.kind.into(),
         domain: status.domain.unwrap_or_default(),
         vlan: (status.vlan != Tagging::Transparent).then(|| VlanKeys::of(&status.vlan)),
+        guard: entry.config.guard.as_ref().map(|guard| serde_json::json!(guard)),
+        mirror: status.mirror.map(mirror),
         up: state == PortState::Up,
         state,
         reason,
@@ -128,6 +130,10 @@ fn port(entry: &Entry, status: PortStatus, names: &OnceCell<NetnsNames>) -> Port
         offload: OffloadInfo { csum: status.caps.csum, tso: status.caps.tso, uso: status.caps.uso, tunnel: false },
         name: status.name,
     }
+}
+
+fn mirror((Mirror { to, ingress, egress }, active): (Mirror, bool)) -> MirrorInfo {
+    MirrorInfo { to, ingress, egress, active }
 }
 
 /// How a port is, and why no frame can pass.

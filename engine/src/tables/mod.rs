@@ -10,6 +10,7 @@ pub mod vlan;
 
 use crate::clock::Millis;
 use crate::flow::{FlowKey, PortId, exit};
+use crate::guard::Guard;
 use crate::program::Exit;
 use crate::trace::Note;
 use crate::wire::Mac;
@@ -275,6 +276,10 @@ impl Tables {
             (gate.isolation, gate.is_transparent) = (port.isolation(), port.vlan == Tagging::Transparent);
         }
         gate.settle();
+        if port.as_ref().zip(self.topology.port(id)).is_some_and(|(port, before)| port.decides_like(before)) {
+            self.topology.set_port(id, port);
+            return;
+        }
         let (vlan, domain) = (port.as_ref().map(|port| port.vlan.clone()), port.as_ref().and_then(|port| port.domain));
         let before = self.topology.set_port(id, port);
         if let Some((before, left)) = before.as_ref().and_then(|before| Some((before, before.domain?))) {
@@ -426,6 +431,12 @@ impl Tables {
             has_quota: view.mac_limit > 0,
             is_transparent: view.vlan == Tagging::Transparent,
         })
+    }
+
+    /// The source guard of a port.
+    #[inline(always)]
+    pub(crate) fn guard(&self, port: PortId) -> Option<&Guard> {
+        self.topology.port(port)?.guard.as_deref()
     }
 
     /// What a frame is to VLANs, where its port admits it.

@@ -91,6 +91,7 @@ impl Transport {
 }
 
 /// The EtherType behind the VLAN tags, and where its header starts.
+#[inline]
 pub fn network(frame: &[u8]) -> Option<(u16, usize)> {
     for at in (HEADER_LEN..).step_by(VLAN_TAG_LEN).take(MAX_TAGS + 1) {
         let ethertype = be16(frame, at - 2)?;

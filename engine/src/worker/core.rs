@@ -151,6 +151,7 @@ impl Core {
         self.ports.wire_size = self.ports.any_wire_size();
         match errand {
             Errand::Leave(port) => Outlet::new(&mut self.ports, ELSEWHERE).output(port, frame, &mut self.pool),
+            Errand::Show(port) => Outlet::new(&mut self.ports, ELSEWHERE).show(port, frame, &mut self.pool),
             Errand::Flood(flood, origin) => {
                 self.foreign[peer] = self.flood(Flooding::new(flood, frame, Some(origin)));
             }

@@ -141,9 +141,11 @@ impl Worker {
             match command {
                 Command::Stop => return false,
                 Command::Attach(port, view, done) => {
+                    let (id, mirror) = (port.port, view.as_ref().and_then(|view| view.mirror));
                     // A port's change needs no memory that there might not be.
-                    let _ = self.core.tables.apply(Change::Port(port.port, view.map(|view| *view)));
+                    let _ = self.core.tables.apply(Change::Port(id, view.map(|view| *view)));
                     self.open(port);
+                    self.core.ports.set_mirror(id, mirror);
                     let _ = done.send(());
                 }
                 Command::Serve(port, done) => {
@@ -152,7 +154,7 @@ impl Worker {
                     let _ = done.send(());
                 }
                 Command::Detach(port, done) => drop(done.send(self.release(port, sleeper).unwrap_or_default().1)),
-                Command::Change(change, done) => drop(done.send(self.core.tables.apply(change))),
+                Command::Change(change, done) => drop(done.send(self.apply(change))),
                 Command::SetStatic(domain, who, port, done) => {
                     self.set_static(domain, who, port);
                     let _ = done.send(());

@@ -65,6 +65,8 @@ impl Door {
 pub(super) enum Errand {
     /// It leaves by this port.
     Leave(PortId),
+    /// It is a copy that this port is to show.
+    Show(PortId),
     /// It is flooded to those ports that only the hearer has, of those that the worker of this number has not.
     Flood(Flood, usize),
 }
@@ -73,7 +75,7 @@ impl Errand {
     /// The port that the frame came in by, as far as is told.
     pub fn ingress(&self) -> PortId {
         match self {
-            Errand::Leave(_) => super::ELSEWHERE,
+            Errand::Leave(_) | Errand::Show(_) => super::ELSEWHERE,
             Errand::Flood(flood, _) => flood.ingress,
         }
     }
