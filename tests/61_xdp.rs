@@ -12,7 +12,7 @@ use crossdock_engine::drop::DropReason;
 use crossdock_engine::frame::{Arena, Batch};
 use crossdock_engine::offload::{add, pseudo_header, sum};
 use crossdock_engine::ports::tap::{Tap, TapConfig};
-use crossdock_engine::ports::xdp::{Mode, Xdp, XdpConfig, XdpError};
+use crossdock_engine::ports::xdp::{Mode, Xdp, XdpConfig, XdpError, XdpMemory};
 use crossdock_engine::ports::{Io, Port};
 use crossdock_engine::stats::PortCounters;
 use crossdock_engine::switch::{Config, Membership, PortStatus};
@@ -38,6 +38,7 @@ struct Rig {
     switch: Switch,
     hosts: Vec<Namespace>,
     outside: Namespace,
+    memory: XdpMemory,
     lab: Lab,
 }
 
@@ -48,7 +49,7 @@ impl Rig {
         silence(&outside);
         let switch = Switch::new(Config::default()).unwrap();
         switch.add_domain(Domain::new("lan")).unwrap();
-        let mut rig = Rig { switch, hosts: Vec::new(), outside, lab };
+        let mut rig = Rig { switch, hosts: Vec::new(), outside, memory: XdpMemory::default(), lab };
         (1..=hosts).for_each(|n| rig.wire(n, mtu));
         rig
     }
@@ -80,7 +81,8 @@ impl Rig {
     }
 
     fn config(&self, n: usize) -> XdpConfig {
-        XdpConfig { netns: Some(self.outside.name().into()), ..XdpConfig::new(format!("h{n}"), format!("v{n}")) }
+        let (netns, memory) = (Some(self.outside.name().into()), self.memory.clone());
+        XdpConfig { netns, memory, ..XdpConfig::new(format!("h{n}"), format!("v{n}")) }
     }
 
     /// Connects host `n`, in driver mode or in generic mode.

@@ -31,7 +31,7 @@ use capture::Captures;
 use tracing::info;
 
 use crate::config::{Config, DomainConfig, EngineConfig, Poll, PortConfig};
-use ports::Handle;
+use ports::{Common, Handle};
 
 /// A running switch. Dropping it closes every port.
 pub struct Service {
@@ -46,6 +46,7 @@ pub struct Service {
     /// Held while a reload is under way.
     reloading: Mutex<()>,
     captures: Captures,
+    common: Common,
 }
 
 /// How a port was asked for, and what is kept of it.
@@ -70,6 +71,7 @@ impl Service {
             gone: Arc::default(),
             reloading: Mutex::default(),
             captures: Captures::default(),
+            common: Common::default(),
         };
         config.domain.iter().try_for_each(|domain| service.make_domain(domain))?;
         config.port.iter().try_for_each(|port| service.open_port(port))?;
@@ -160,7 +162,7 @@ impl Service {
     fn open_port(&self, port: &PortConfig) -> Result<(), Refusal> {
         let mut ports = self.entries();
         self.check_new(&ports, port)?;
-        let made = ports::make(port, self.engine.persist)?;
+        let made = ports::make(port, self.engine.persist, &self.common)?;
         self.switch.add_port(made.port, &membership(port))?;
         ports.insert(port.name.clone(), Entry { config: port.clone(), handle: made.handle });
         Ok(())

@@ -18,10 +18,11 @@
 //! *Losing the interface.* The kernel unbinds the socket and tells once. Whichever call notices notes it, and the next one
 //! that may fail does.
 
-use super::bpf::Attachment;
+use super::bpf::{Attachment, Mode};
 use super::interface::Interface;
-use super::socket::{RING, Socket};
-use super::umem::{CHUNK, chunk_of};
+use super::memory::{MOST_PIECES, pieces};
+use super::socket::Socket;
+use super::stock::Stock;
 use super::undone::undone;
 use crate::drop::DropReason;
 use crate::frame::{Batch, Frame, SUPER_ROOM};
@@ -31,9 +32,7 @@ use rustix::net::xdp::{XdpDesc, XdpDescOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-
-/// Most pieces of a frame that the kernel sends (`MAX_SKB_FRAGS` and the head).
-const MOST_PIECES: usize = 18;
+use xsk_rs::config::BindFlags;
 
 /// Bytes of super-frames after which a receive call ends, so that they are sent while they are in cache.
 const SUPER_BURST: usize = 64 * 1024;
@@ -42,8 +41,11 @@ const SUPER_BURST: usize = 64 * 1024;
 pub(super) struct Binding {
     pub interface: Interface,
     pub attachment: Attachment,
+    pub mode: Mode,
     /// Frames may be in pieces.
     pub frags: bool,
+    /// Largest IP packet of the interface when it was opened, in bytes.
+    pub mtu: u16,
     /// Every look at an empty rx ring polls the device.
     pub busy_poll: bool,
 }
@@ -51,8 +53,9 @@ pub(super) struct Binding {
 /// One worker's end of a queue.
 pub(super) struct XdpQueue {
     socket: Socket,
-    /// Chunks free for sending; the one used last is used next.
-    free: Vec<u64>,
+    stock: Stock,
+    /// Frames may be in pieces.
+    frags: bool,
     /// The first descriptor of the tx ring that the kernel has not looked at, as far as known.
     unseen: u32,
     /// Largest IP packet of the interface, in bytes.
@@ -63,6 +66,8 @@ pub(super) struct XdpQueue {
     counted: u64,
     down: bool,
     gone: bool,
+    /// The kernel takes no more of this batch.
+    stuck: bool,
 }
 
 /// A frame in the rx ring.
@@ -73,13 +78,13 @@ struct Waiting {
 
 impl XdpQueue {
     /// The queue of a socket that is bound; gives the kernel the chunks to receive into.
-    pub fn new(mut socket: Socket, binding: Arc<Binding>, mtu: u16) -> XdpQueue {
-        let chunk = |i: u32| u64::from(i) * u64::from(CHUNK);
-        (0..RING).map(chunk).for_each(|chunk| socket.rings.fill.put(chunk));
-        socket.rings.fill.release();
-        let free = (RING..2 * RING).map(chunk).collect();
-        let unseen = socket.rings.tx.taken();
-        XdpQueue { socket, free, unseen, mtu, binding, overrun: 0, counted: 0, down: false, gone: false }
+    pub fn new((socket, stock): (Socket, Stock), binding: Arc<Binding>) -> XdpQueue {
+        let (unseen, mtu) = (socket.rings.tx.taken(), binding.mtu);
+        let frags = binding.frags && socket.umem().shape().bind.contains(BindFlags::XDP_USE_SG);
+        let (overrun, counted, down, gone, stuck) = (0, 0, false, false, false);
+        let mut queue = XdpQueue { socket, stock, frags, unseen, mtu, binding, overrun, counted, down, gone, stuck };
+        queue.lend();
+        queue
     }
 
     /// The frame that begins at the `i`th of `seen` descriptors; `None` when it is not there to its end.
@@ -96,10 +101,10 @@ impl XdpQueue {
         None
     }
 
-    /// Copies frames that wait into the batch; says how many descriptors they were.
+    /// Copies frames that wait into the batch, out of `seen` descriptors; says how many they were.
     #[inline]
-    fn drain(&mut self, io: &mut Io<'_>, batch: &mut Batch) -> u32 {
-        let (seen, mut taken, mut supers) = (self.socket.rings.rx.look(), 0, 0);
+    fn drain(&mut self, io: &mut Io<'_>, batch: &mut Batch, seen: u32) -> u32 {
+        let (mut taken, mut supers) = (0, 0);
         while batch.room() > 0 && supers < SUPER_BURST {
             let Some(waiting) = self.waiting(taken, seen) else { break };
             match self.take(io, taken, &waiting) {
@@ -151,15 +156,26 @@ impl XdpQueue {
         true
     }
 
-    /// Gives the chunks of the first `n` descriptors back to the kernel.
+    /// Takes the chunks of the first `n` descriptors back.
     #[inline]
     fn recycle(&mut self, n: u32) {
-        let rings = &mut self.socket.rings;
-        for piece in (0..n).filter_map(|i| rings.rx.get(i)) {
-            rings.fill.put(chunk_of(piece.addr));
+        let rx = &mut self.socket.rings.rx;
+        for piece in (0..n).filter_map(|i| rx.get(i)) {
+            self.stock.received(self.socket.chunks.chunk_of(piece.addr));
         }
-        rings.fill.release();
-        rings.rx.release(n);
+        rx.release(n);
+    }
+
+    /// Gives the kernel chunks to receive into, as many as it should have.
+    #[inline]
+    fn lend(&mut self) {
+        let fill = &mut self.socket.rings.fill;
+        let wanted = self.stock.wanted(fill.room());
+        if wanted > 0 {
+            let chunks = (0..wanted).map_while(|_| self.stock.lend());
+            chunks.for_each(|chunk| fill.put(self.socket.chunks.address(chunk)));
+            fill.release();
+        }
     }
 
     /// Takes the chunks back that the kernel has sent.
@@ -167,45 +183,67 @@ impl XdpQueue {
     fn reap(&mut self) {
         let completion = &mut self.socket.rings.completion;
         let n = completion.look();
-        self.free.extend((0..n).filter_map(|i| completion.get(i)).map(chunk_of));
+        let sent = (0..n).filter_map(|i| completion.get(i)).map(|addr| self.socket.chunks.chunk_of(addr));
+        sent.for_each(|chunk| self.stock.sent(chunk));
         completion.release(n);
     }
 
     /// Puts a frame into the tx ring, or drops it by name.
     #[inline]
     fn enqueue(&mut self, io: &mut Io<'_>, frame: Frame) {
-        match self.refusal(&frame) {
-            Some(reason) => io.discard(frame, reason),
-            None => {
-                self.put(&frame);
-                io.sent(frame);
-            }
+        match self.put(io, &frame) {
+            Err(reason) => io.discard(frame, reason),
+            Ok(()) => io.sent(frame),
         }
     }
 
+    /// Copies a frame into the tx ring. What is there already is sent first where that makes room.
     #[inline]
-    fn refusal(&self, frame: &Frame) -> Option<DropReason> {
+    fn put(&mut self, io: &mut Io<'_>, frame: &Frame) -> Result<(), DropReason> {
         if !frame.offload.is_none() {
-            return Some(DropReason::TxError);
+            return Err(DropReason::TxError);
         }
-        let pieces = frame.len().div_ceil(CHUNK as usize);
-        if pieces > if self.binding.frags { MOST_PIECES } else { 1 } {
-            return Some(DropReason::TooBig);
+        if self.down && self.socket.rings.tx.pending() > 0 {
+            return Err(DropReason::PortDown);
         }
-        let room = self.free.len().min(self.socket.rings.tx.room() as usize);
-        (pieces > room).then_some(DropReason::TxFull)
+        let pieces = frame.len().div_ceil(self.socket.chunks.size());
+        if pieces > if self.frags { MOST_PIECES } else { 1 } {
+            return Err(DropReason::TooBig);
+        }
+        if !self.has_room(pieces as u32) {
+            self.make_room(io, pieces as u32)?;
+        }
+        self.copy_out(frame);
+        Ok(())
+    }
+
+    #[inline]
+    fn has_room(&mut self, pieces: u32) -> bool {
+        pieces <= self.socket.rings.tx.room() && self.stock.can_send(pieces)
+    }
+
+    /// Has the kernel send what is in the tx ring before its time. What did not help is not tried again in the same batch.
+    #[cold]
+    fn make_room(&mut self, io: &mut Io<'_>, pieces: u32) -> Result<(), DropReason> {
+        if !self.stuck {
+            self.socket.rings.tx.release();
+            // An error is seen again when the batch is through.
+            let _ = self.kick(io);
+            self.stuck = !self.has_room(pieces);
+        }
+        if self.stuck { Err(DropReason::TxFull) } else { Ok(()) }
     }
 
     /// Copies a frame into chunks, of which there are enough.
     #[inline]
-    fn put(&mut self, frame: &Frame) {
-        let mut pieces = frame.chunks(CHUNK as usize).peekable();
+    fn copy_out(&mut self, frame: &[u8]) {
+        let mut pieces = frame.chunks(self.socket.chunks.size()).peekable();
         while let Some(piece) = pieces.next() {
-            let Some(chunk) = self.free.pop() else { return };
+            let Some(chunk) = self.stock.send() else { return };
             self.socket.chunks.fill(chunk, piece);
-            let more = pieces.peek().is_some();
+            let (addr, more) = (self.socket.chunks.address(chunk), pieces.peek().is_some());
             let options = if more { XdpDescOptions::XDP_PKT_CONTD } else { XdpDescOptions::empty() };
-            self.socket.rings.tx.put(XdpDesc { addr: chunk, len: piece.len() as u32, options });
+            self.socket.rings.tx.put(XdpDesc { addr, len: piece.len() as u32, options });
         }
     }
 
@@ -296,10 +334,13 @@ impl Queue for XdpQueue {
         if self.overrun != self.counted {
             self.count_overrun(io);
         }
-        let taken = self.drain(io, batch);
+        let seen = self.socket.rings.rx.look();
+        self.stock.saw(seen);
+        let taken = self.drain(io, batch, seen);
         if taken > 0 {
             self.recycle(taken);
         }
+        self.lend();
         if self.socket.rings.fill.needs_wakeup() || self.binding.busy_poll && taken == 0 {
             self.socket.wake_rx();
         }
@@ -312,6 +353,7 @@ impl Queue for XdpQueue {
             return Err(error);
         }
         self.reap();
+        self.stuck = false;
         batch.consume(|_, frame| self.enqueue(io, frame));
         self.socket.rings.tx.release();
         self.kick(io)
@@ -335,6 +377,8 @@ impl Queue for XdpQueue {
         // Its owner may change it: what is longer is a super-frame.
         self.mtu = self.binding.interface.mtu().unwrap_or(self.mtu);
         self.overrun = self.socket.overrun().unwrap_or(self.overrun);
+        self.stock.expect(pieces(self.socket.chunks.size() as u32, self.mtu));
+        self.stock.settle();
         !self.down && !self.gone
     }
 }
