@@ -307,6 +307,9 @@ pub struct DomainKeys {
     /// The bridge's own MAC address [default: none]
     #[arg(long)]
     mac: Option<String>,
+    /// Make ports without --vlan untagged ports of VLAN 1; otherwise they know of no VLANs
+    #[arg(long, alias = "vlan_filtering")]
+    vlan_filtering: bool,
 }
 
 #[derive(Debug, Args)]

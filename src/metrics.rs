@@ -86,11 +86,12 @@ impl Snapshot {
             "Bytes sent to the port, without FCS",
             all(|port| port.counters.tx_bytes.get()),
         )?;
-        let made =
-            "Copies of frames from the port, to flood them, and segments cut for the port less one of each frame";
+        let made = "Copies of frames from the port, to flood them, announcements of its addresses, and segments cut for the port less one of each frame";
         sheet.counters("port_generated_frames", made, all(|port| port.counters.generated.get()))?;
         let joined = "Frames to the port that were joined to others, into super-frames";
-        sheet.counters("port_coalesced_frames", joined, all(|port| port.counters.coalesced.get()))
+        sheet.counters("port_coalesced_frames", joined, all(|port| port.counters.coalesced.get()))?;
+        let flaps = "MAC addresses that jumped between the port and others and were pinned";
+        sheet.counters("port_mac_flaps", flaps, all(|port| port.counters.mac_flaps.get()))
     }
 
     /// Every reason for every port, also those that never occurred: a rate needs the zero before the first one.

@@ -3,6 +3,8 @@
 mod lab;
 
 use lab::{Lab, run};
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -80,4 +82,20 @@ fn waits_are_bounded_and_processes_end_with_their_value() {
     let mut dies = lab.spawn("dies", Command::new("sh").args(["-c", "echo because >&2; exit 1"])).unwrap();
     let error = dies.wait_for_line("ready", Duration::from_secs(5)).unwrap_err().to_string();
     assert!(error.contains("because"), "{error}");
+}
+
+#[test]
+fn a_crowd_is_made_side_by_side_and_is_silent() {
+    let lab = Lab::new("crowd").unwrap();
+    let crowd = lab.crowd("c", 9).unwrap();
+    let names: Vec<_> = crowd.iter().map(|namespace| namespace.name().to_owned()).collect();
+    let inodes: Vec<_> = names.iter().map(|name| std::fs::metadata(netns(name)).unwrap().ino()).collect();
+    assert_eq!(inodes.iter().collect::<BTreeSet<_>>().len(), 9, "each is another one");
+    for namespace in &crowd {
+        namespace.ip("link add v0 type veth peer name v1").unwrap();
+        namespace.ip("link set v0 up").unwrap();
+        assert_eq!(namespace.ip("-6 -o addr").unwrap(), "", "nothing that would speak");
+    }
+    drop(crowd);
+    assert!(!names.iter().any(|name| netns(name).exists()));
 }

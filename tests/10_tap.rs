@@ -3,9 +3,10 @@
 
 use crossdock_engine::drop::DropReason;
 use crossdock_engine::frame::{Arena, Batch, Csum, Frame, GsoKind, Pool, SMALL_ROOM, SUPER_ROOM};
-use crossdock_engine::ports::tap::{Route, Tap, TapConfig, TapHandle};
-use crossdock_engine::ports::{Caps, Io, Port, Queue, Whereabouts};
+use crossdock_engine::ports::tap::{Route, Tap, TapConfig, TapHandle, remove_together};
+use crossdock_engine::ports::{Caps, Io, NetnsId, NetnsNames, Port, Queue, Whereabouts};
 use crossdock_engine::stats::PortCounters;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -50,6 +51,10 @@ impl Netns {
 
     fn ip(&self, args: &str) -> String {
         ip(&format!("-n {} {args}", self.0))
+    }
+
+    fn id(&self) -> Option<NetnsId> {
+        NetnsId::of(&self.0)
     }
 
     fn links(&self) -> String {
@@ -178,9 +183,18 @@ fn provoke_arp(netns: &Netns) {
 
 #[test]
 fn a_tap_is_created_moved_and_configured() {
+    assert_configured(false);
+}
+
+#[test]
+fn a_tap_is_created_inside_and_configured() {
+    assert_configured(true);
+}
+
+fn assert_configured(inside: bool) {
     let (here, there) = (Netns::new(), Netns::new());
     here.run(|| {
-        let mut config = addressed(&there, &["10.9.0.1/24", "fd00::1/64"]);
+        let mut config = TapConfig { inside, ..addressed(&there, &["10.9.0.1/24", "fd00::1/64"]) };
         config.mac = Some("02:00:00:00:00:01".parse().unwrap());
         config.mtu = 1400;
         config.routes = [("0.0.0.0/0", "10.9.0.254"), ("::/0", "fd00::fe")]
@@ -204,8 +218,10 @@ fn a_tap_is_created_moved_and_configured() {
         assert!(there.ip("route").contains("default via 10.9.0.254 dev eth0"));
         assert!(there.ip("route").contains("192.0.2.0/24 dev eth0"));
         assert!(there.ip("-6 route").contains("default via fd00::fe dev eth0"));
-        let whereabouts = Whereabouts { ifname: "eth0".into(), netns: Some(there.0.clone()) };
+        let whereabouts = Whereabouts { ifname: "eth0".into(), netns: there.id() };
         assert_eq!(rig.handle.whereabouts(), Some(whereabouts));
+        assert_eq!(there.id().and_then(|id| NetnsNames::read().of(id).map(str::to_owned)), Some(there.0.clone()));
+        assert_eq!(rig.handle.holds().is_some(), inside);
 
         let handle = rig.handle.clone();
         rig.assert_full();
@@ -221,11 +237,16 @@ fn a_tap_may_stay_in_our_namespace() {
         let mut rig = Rig::new(&TapConfig { netns: None, ..addressed(&here, &["10.9.0.1/24"]) });
         until("nothing waits", || !rig.sees(|_| true) && !rig.queues[0].arm());
         provoke_arp(&here);
-        until("the worker is kept awake", || rig.queues[0].arm());
+        until("the worker is woken", || is_readable(rig.queues[0].as_ref()));
         rig.expect("ARP request", is_arp);
         assert!(!here.links().contains("xd0"));
         rig.assert_full();
     });
+}
+
+fn is_readable(queue: &dyn Queue) -> bool {
+    let fd = queue.fd().unwrap();
+    poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&Timespec::default())).is_ok_and(|n| n > 0)
 }
 
 /// Two TAPs joined by a bridge of the kernel: what goes into one comes out of the other, bit for bit.
@@ -233,7 +254,7 @@ fn assert_bit_exact(offload: bool) {
     let netns = Netns::new();
     netns.run(|| {
         let config = |ifname| TapConfig { mtu: 9000, offload, ..TapConfig::new(ifname, ifname) };
-        let (mut a, mut b) = (Rig::new(&config("left")), Rig::new(&config("right")));
+        let (mut a, mut b) = (Rig::new(&config("left")), Rig::new(&TapConfig { inside: true, ..config("right") }));
         for args in
             ["link add br0 type bridge", "link set left master br0", "link set right master br0", "link set br0 up"]
         {
@@ -402,7 +423,7 @@ fn a_tap_that_others_move_and_rename_keeps_working() {
         rig.expect("ARP request", is_arp);
         rig.send(0, &sample(100, 1)).unwrap();
         assert_eq!((rig.count.tx_frames.get(), rig.count.dropped()), (1, 0));
-        let whereabouts = Whereabouts { ifname: "foo".into(), netns: Some(second.0.clone()) };
+        let whereabouts = Whereabouts { ifname: "foo".into(), netns: second.id() };
         assert_eq!(rig.handle.whereabouts(), Some(whereabouts));
         rig.assert_full();
     });
@@ -427,6 +448,49 @@ fn a_deleted_namespace_ends_the_port_and_is_really_gone() {
             assert_eq!(rig.handle.whereabouts(), None);
             rig.assert_full();
         }
+    });
+}
+
+/// What made inside costs: who watches the port must look after the namespace.
+#[test]
+fn a_deleted_namespace_lives_on_with_the_port_made_inside_it_and_dies_with_that() {
+    let (here, there) = (Netns::new(), Netns::new());
+    here.run(|| {
+        let rig = Rig::new(&TapConfig { inside: true, ..addressed(&there, &["10.9.0.1/24"]) });
+        assert_eq!(rig.handle.holds(), there.id());
+        here.ip(&format!("link add witness type veth peer name peer netns {}", there.0));
+        ip(&format!("netns del {}", there.0));
+        assert_eq!(there.id(), None);
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(here.links().contains("witness") && rig.handle.whereabouts().is_some());
+        rig.assert_full();
+        until("the namespace dies with the port", || !here.links().contains("witness"));
+    });
+}
+
+#[test]
+fn taps_are_removed_together_unless_they_were_kept() {
+    let (here, there, other) = (Netns::new(), Netns::new(), Netns::new());
+    here.run(|| {
+        let named = |netns: &Netns, ifname: &str| TapConfig { inside: true, ifname: ifname.into(), ..eth0(netns) };
+        let mut rigs =
+            ["eth0", "eth1", "eth2"].map(|ifname| Rig::new(&named(&there, ifname))).into_iter().collect::<Vec<_>>();
+        rigs.extend([Rig::new(&named(&here, "eth3")), Rig::new(&named(&other, "eth4"))]);
+        rigs[2].handle.keep().unwrap();
+        there.ip("tuntap add eth5 mode tap");
+        let handles: Vec<_> = rigs.iter().map(|rig| rig.handle.clone()).collect();
+        remove_together(&handles);
+        let left: Vec<_> = handles.iter().map(|handle| handle.whereabouts().map(|place| place.ifname)).collect();
+        assert_eq!(
+            left,
+            [None, None, Some("eth2".into()), Some("eth3".into()), Some("eth4".into())],
+            "one alone goes with its file"
+        );
+        assert!(rigs.iter_mut().take(2).all(|rig| rig.receive().is_err()));
+        rigs.into_iter().for_each(Rig::assert_full);
+        let links = [&there, &here, &other].map(Netns::links).concat();
+        let left: Vec<_> = (0..6).filter(|n| links.contains(&format!("eth{n}"))).collect();
+        assert_eq!(left, [2, 5], "what was kept, and somebody else's");
     });
 }
 
@@ -542,6 +606,7 @@ fn without_privilege_the_error_says_so() {
 fn errors_name_the_thing_and_leave_nothing_behind() {
     let (here, there) = (Netns::new(), Netns::new());
     there.ip("link add taken type veth peer name other");
+    there.ip("tuntap add kept mode tap vnet_hdr");
     let base = || eth0(&there);
     let named = |ifname: &str| TapConfig { ifname: ifname.into(), ..base() };
     let within = |netns: &str| TapConfig { netns: Some(netns.into()), ..base() };
@@ -550,6 +615,8 @@ fn errors_name_the_thing_and_leave_nothing_behind() {
         (within("xd-tap-nowhere"), "`xd-tap-nowhere` (/run/netns/xd-tap-nowhere)"),
         (within("/etc/passwd"), "not a namespace"),
         (named("taken"), "`taken` exists already in network namespace `xd-tap-"),
+        (named("kept"), "`kept` exists already in network namespace `xd-tap-"),
+        (TapConfig { offload: false, ..named("kept") }, "`kept` exists already in network namespace `xd-tap-"),
         (named("sixteen-letters!"), "cannot name an interface"),
         (named("eth%d"), "cannot name an interface"),
         (named(""), "cannot name an interface"),
@@ -561,6 +628,8 @@ fn errors_name_the_thing_and_leave_nothing_behind() {
     ];
     here.run(|| {
         let before = (here.links(), there.links());
+        let inside = |(config, wanted): &(TapConfig, _)| (TapConfig { inside: true, ..config.clone() }, *wanted);
+        let cases: Vec<_> = cases.iter().map(inside).chain(cases.iter().cloned()).collect();
         for (config, wanted) in cases {
             let error = Tap::create(&config).err().unwrap_or_else(|| panic!("{wanted}: no error")).to_string();
             assert!(error.contains(wanted), "`{wanted}` in: {error}");

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::process::Output;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 use world::{World, until_within};
 
@@ -136,6 +136,50 @@ fn a_kept_interface_outlives_its_switch_but_not_a_start_that_fails() {
     assert!(world.pings(1, "10.0.0.2", 1));
     world.done("port rm h2");
     assert!(!links(&world, 1).contains("eth0"), "removed on purpose");
+}
+
+/// `xdock run` under a shell's limits.
+fn run_limited(world: &World, limits: &str, config: &str) -> Command {
+    std::fs::write(world.lab.path("xdock.toml"), config).unwrap();
+    let mut command = world.switch.command("sh");
+    command.args(["-c", &format!("{limits}; exec \"$0\" \"$@\"")]).arg(xdock_binary().unwrap());
+    command.args(["run", "-c"]).arg(world.lab.path("xdock.toml"));
+    command
+}
+
+#[test]
+fn a_low_limit_of_open_files_is_raised_and_one_too_low_is_named() {
+    let world = two_hosts_and_a_spare("files").port(1, "queues = 16").port(2, "queues = 16");
+    let output = run_limited(&world, "ulimit -n 40", &world.config()).output().unwrap();
+    let told = text(&output.stderr);
+    let expected = "no file descriptor is left: this process may have 40 (RLIMIT_NOFILE)\nhint: a higher hard limit";
+    assert!(told.starts_with("xdock: port h") && told.contains(expected), "{told}");
+    assert!(!links(&world, 0).contains("eth0") && !links(&world, 1).contains("eth0"));
+    let mut command = run_limited(&world, "ulimit -Sn 20 && ulimit -Hn 200", &world.config());
+    let mut xdock = world.lab.spawn("xdock", &mut command).unwrap();
+    xdock.wait_for_line("ready", Duration::from_secs(10)).unwrap();
+    assert!(world.pings(1, "10.0.0.2", 1));
+}
+
+#[test]
+fn a_start_that_is_interrupted_ends_soon_and_leaves_nothing() {
+    let world = two_hosts_and_a_spare("early");
+    let port = |n: usize| {
+        let place = format!("netns = \"{}\"\nifname = \"x{n}\"", world.host(3).name());
+        format!("[[port]]\nname = \"x{n}\"\ndomain = \"lan\"\n{place}\n")
+    };
+    let config = world.config() + &(0..3000).map(port).collect::<String>();
+    let mut command = run_limited(&world, "true", &config);
+    let mut xdock = world.lab.spawn("xdock", &mut command).unwrap();
+    until("the start is under way", || links(&world, 2).contains("x0"));
+    let begin = Instant::now();
+    xdock.signal(Signal::TERM).unwrap();
+    assert_eq!(xdock.wait(Duration::from_secs(10)).unwrap().code(), Some(0));
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+    assert_eq!(xdock.stdout(), "", "it was not ready");
+    assert!(links(&world, 2).lines().all(|link| link.contains(" lo:")), "{}", links(&world, 2));
+    assert!(!links(&world, 0).contains("eth0"));
+    assert_eq!(std::fs::read_dir(world.lab.path("run")).unwrap().count(), 0);
 }
 
 #[test]

@@ -129,6 +129,8 @@ fn membership_changes_without_another_interface() {
     reload(&world, &with(&with(&base, "h1", "isolated = true"), "h3", "isolated = true"));
     assert!(!world.pings(1, "10.0.0.3", 1) && world.pings(2, "10.0.0.3", 1), "isolated from isolated ports only");
     reload(&world, &with(&base, "h3", "storm = { broadcast = 0 }"));
+    // The switch has announced the others for the last time.
+    std::thread::sleep(std::time::Duration::from_millis(2500));
     world.host(3).ip("neigh flush all").unwrap();
     assert!(!world.pings(3, "10.0.0.2", 1), "not even one ARP request passes");
     assert!(world.drops().contains_key("storm_broadcast"));
@@ -217,17 +219,20 @@ fn a_step_that_fails_is_told_and_keeps_no_other_from_being_done() {
 }
 
 #[test]
-fn a_port_that_is_gone_is_made_anew() {
+fn a_port_that_is_gone_is_left_alone_until_it_can_be_made_anew() {
     let mut world = World::new("anew", 3);
     let config = world.config();
     let xdock = world.start();
     drop(world.hosts.remove(2));
     world::until("the loss is noticed", || xdock.stderr().contains("port gone"));
+    assert_eq!(names(&reload(&world, &config), "unchanged").len(), 4, "its namespace is missing");
     let third = world.lab.namespace("h3").unwrap();
     world.hosts.push(third);
+    // It comes back by itself, unless the reload is quicker.
     let done = reload(&world, &config);
-    assert_eq!(done["changed"], json!([{"kind": "port", "name": "h3", "recreated": true}]), "{done}");
-    assert!(world.pings(1, "10.0.0.3", 1));
+    let anew = json!([{"kind": "port", "name": "h3", "recreated": true}]);
+    assert!(done["changed"] == anew || names(&done, "unchanged").len() == 4, "{done}");
+    world::until("it works", || world.pings(1, "10.0.0.3", 1));
     assert_eq!(names(&reload(&world, &config), "unchanged").len(), 4);
 }
 

@@ -161,7 +161,7 @@ fn the_log_tells_in_json_what_happens() {
     world.host(2).ip("link set eth0 up").unwrap();
     world::until("the link is up", || has(&events(&xdock.stderr()), "port up", &[("port", "h2"), ("level", "INFO")]));
     jump_between(&world);
-    world::until("the jumping is told of", || xdock.stderr().contains("MAC addresses jump between ports"));
+    world::until("the jumping is told of", || xdock.stderr().contains("a MAC address jumps between ports"));
     xdock.signal(Signal::TERM).unwrap();
     assert_eq!(xdock.wait(Duration::from_secs(3)).unwrap().code(), Some(0));
     let log = events(&xdock.stderr());
@@ -335,5 +335,5 @@ fn a_worker_has_its_core_for_itself() {
     let xdock = world.start();
     let worker = allowed_cores(&xdock, "xdock-worker-0");
     assert!(worker.is_set(1) && worker.count() == 1);
-    assert!(["xdock", "xdock-events"].iter().all(|thread| !allowed_cores(&xdock, thread).is_set(1)));
+    assert!(["xdock", "xdock-keeper"].iter().all(|thread| !allowed_cores(&xdock, thread).is_set(1)));
 }

@@ -223,7 +223,7 @@ fn what_is_shown_has_the_keys_that_were_promised() {
     until("a flow is cached", flows_shown);
     let promised = [
         ("ports", "name kind ifname netns domain up mtu mac rx_frames rx_bytes tx_frames tx_bytes drops offload"),
-        ("domains", "name ageing_s fdb_max mac ports"),
+        ("domains", "name ageing_s fdb_max mac vlan_filtering ports"),
         ("fdb", "domain vlan mac port age_s static"),
         ("flows", "worker in_port key program frames bytes idle_s"),
         ("workers", "core batches frames idle_fraction cycles_per_frame flow_entries pool_free pool_total"),

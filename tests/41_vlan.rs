@@ -343,13 +343,14 @@ fn tcp_is_bit_exact_over_a_trunk_and_vlans_do_not_meet() {
 #[test]
 fn vlans_are_configured_shown_and_added_at_run_time() {
     let world = World::new("vlans", 3)
+        .domain("vlan_filtering = true")
         .port(1, "vlan = { access = 10 }")
         .port(2, "vlan = { trunk = [\"20-29\", 10], native = 10 }")
         .spare();
     let _xdock = world.start();
     assert_eq!(world.shown("h1")["vlan"], json!({"access": 10}));
     assert_eq!(world.shown("h2")["vlan"], json!({"trunk": [10, "20-29"], "native": 10}));
-    assert_eq!(world.shown("h3")["vlan"], json!({"access": 1}), "a port without, beside others");
+    assert_eq!(world.shown("h3")["vlan"], json!({"access": 1}), "a port without, in a domain that filters");
     assert!(world.pings(1, "10.0.0.2", 1) && !world.pings(1, "10.0.0.3", 1));
     let netns = world.hosts[3].name();
     let add = format!("port add h4 --domain lan --ifname eth0 --netns {netns} --address 10.0.0.4/24 --vlan");
@@ -363,5 +364,20 @@ fn vlans_are_configured_shown_and_added_at_run_time() {
     world.done("port rm h1");
     world.done("port rm h4");
     world.done("port rm h2");
-    assert_eq!(world.shown("h3")["vlan"], json!(null), "no port has VLANs any more");
+    assert_eq!(world.shown("h3")["vlan"], json!({"access": 1}), "whatever its neighbours are");
+}
+
+/// What one port has of VLANs is nobody else's matter.
+#[test]
+fn a_port_with_vlans_changes_nothing_for_its_neighbours() {
+    let world = World::new("vlan-alone", 2).spare();
+    let _xdock = world.start();
+    assert!(world.pings(1, "10.0.0.2", 1));
+    let netns = world.hosts[2].name();
+    world.done(&format!(
+        "port add h3 --domain lan --ifname eth0 --netns {netns} --address 10.0.0.3/24 --vlan access=10"
+    ));
+    assert_eq!(world.shown("h1")["vlan"], json!(null));
+    assert!(world.pings(1, "10.0.0.2", 1) && !world.pings(1, "10.0.0.3", 1));
+    world.done("port rm h3");
 }

@@ -10,7 +10,7 @@ mod world;
 
 use crossdock_engine::Switch;
 use crossdock_engine::frame::{Arena, Batch, Csum, Frame, Gso, GsoKind, Offload, Pool};
-use crossdock_engine::offload::{Checksums, Outbound, Segments, pseudo_header, sum};
+use crossdock_engine::offload::{Checksums, Outbound, Segments, Takes, pseudo_header, sum};
 use crossdock_engine::ports::tap::{Tap, TapConfig};
 use crossdock_engine::ports::{Io, Port};
 use crossdock_engine::stats::PortCounters;
@@ -313,7 +313,7 @@ fn the_kernel_takes_what_was_joined() {
     let config = TapConfig { netns: Some(host.name().into()), ..TapConfig::new("h1", "eth0") };
     let tap = Tap::create(&config).unwrap();
     let (mut pool, mut batch, count) = (arena.pool(128, 16), Batch::new(64), PortCounters::default());
-    let mut outbound = Outbound::new(&tap.caps(), 64);
+    let (mut outbound, takes) = (Outbound::new(64), Takes::of(&tap.caps()));
     let mut queues = Box::new(tap).open(&arena, 1).unwrap();
     let receiver = Raw::open(&host, "eth0").unwrap();
     let mut corpus = Corpus(Random::seeded());
@@ -324,7 +324,7 @@ fn the_kernel_takes_what_was_joined() {
             assert!(copy.fill(&segment) && batch.push(copy).is_ok());
         }
         let mut io = Io::new(&mut pool, &count);
-        outbound.transmit(queues[0].as_mut(), &mut io, &mut batch, true).unwrap();
+        outbound.transmit(takes, queues[0].as_mut(), &mut io, &mut batch, true).unwrap();
         assert_eq!(count.dropped(), 0, "{}", frame.what);
         assert!(receiver.receive(PATIENCE).unwrap() == Some(frame.bytes), "{}", frame.what);
     }

@@ -1,9 +1,11 @@
 //! The command line.
 
+use crate::crowd::Crowd;
+use crate::hostile::Attack;
 use crate::metrics::Load;
 use crate::rows::Row;
 use crate::systems::System;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,11 +13,22 @@ use std::time::Duration;
 #[derive(Parser, Debug)]
 pub struct Args {
     /// Tables to measure.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "tap,workers,xdp-rate,xdp-rtt,xdp-tap,packet")]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "tap,workers,xdp-rate,xdp-rtt,xdp-tap,packet,idle,hostile"
+    )]
     pub rows: Vec<Row>,
     /// Only these systems; otherwise those that each table asks for.
     #[arg(long, value_enum, value_delimiter = ',')]
     pub systems: Vec<System>,
+    /// Of the table `idle`: how many ports are idle, with `x` in how many namespaces.
+    #[arg(long, value_delimiter = ',', default_value = "2,250,1000,1000x1000,4000")]
+    pub crowds: Vec<Crowd>,
+    /// Of the table `hostile`: what is done.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Attack::value_variants().iter().copied())]
+    pub attacks: Vec<Attack>,
     /// Repetitions; a cell is their median.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub runs: u32,
@@ -25,6 +38,12 @@ pub struct Args {
     /// Measure a second time with the guest's halt polling on (`guest_halt_poll_ns`), restored afterwards.
     #[arg(long)]
     pub halt_poll: bool,
+    /// The load test of CI instead: two minutes, judged by the ratios in `benches/recorded.toml`.
+    #[arg(long)]
+    pub ci: bool,
+    /// Write those ratios anew.
+    #[arg(long, requires = "ci")]
+    pub record: bool,
     /// Write every sample to this file as JSON.
     #[arg(long)]
     pub json: Option<PathBuf>,
@@ -56,6 +75,16 @@ impl Args {
             loads.dedup();
         }
         plan
+    }
+
+    /// Repetitions of a scene: at most three, since each has many measurements.
+    pub fn scene_runs(&self) -> u32 {
+        self.runs.min(3)
+    }
+
+    /// Counted part of each probe beside an attacker, of TCP and of round trips.
+    pub fn probe_time(&self) -> Duration {
+        Duration::from_millis(if self.quick { 500 } else { 1500 })
     }
 
     /// Measured part of a TCP transfer, after 1 s of warm-up.

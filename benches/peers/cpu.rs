@@ -3,10 +3,13 @@
 use anyhow::{Context, Result};
 use std::collections::HashMap;
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Length of a tick in `/proc/stat` and `/proc/PID/stat`: USER_HZ is 100 on Linux.
 const TICK: Duration = Duration::from_millis(10);
+
+/// Share of one CPU that others may use before a sample counts as disturbed.
+const TOLERANCE: f64 = 0.06;
 
 /// Flag of kernel threads in `/proc/PID/stat` (`PF_KTHREAD`).
 const KERNEL_THREAD: u64 = 0x0020_0000;
@@ -55,9 +58,20 @@ pub fn of_process(pid: u32) -> Result<Duration> {
     Ok(Duration::from_nanos(sum))
 }
 
+/// Does something, and says whether others used the CPUs meanwhile.
+///
+/// # Errors
+/// Those of `work`.
+pub fn watched<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, bool)> {
+    let (start, before) = (Instant::now(), of_others());
+    let result = work()?;
+    let others = of_others().saturating_sub(before);
+    Ok((result, others.as_secs_f64() > TOLERANCE * start.elapsed().as_secs_f64()))
+}
+
 /// Time used since boot by user processes that are neither this one nor its descendants, ended ones included
 /// (their parents inherit it); in ticks of 10 ms.
-pub fn of_others() -> Duration {
+fn of_others() -> Duration {
     let processes = processes();
     let others = processes.iter().filter(|(pid, process)| !process.kernel && !is_ours(**pid, &processes));
     ticks(others.map(|(_, process)| process.ticks).sum())

@@ -2,8 +2,10 @@
 //! rules, Open vSwitch and DPDK.
 //!
 //! ```text
-//! cargo bench --bench peers -- [--rows tap,workers,xdp-rate,xdp-rtt,xdp-tap,packet] [--systems bridge,xdock,...]
+//! cargo bench --bench peers -- [--rows tap,workers,xdp-rate,xdp-rtt,xdp-tap,packet,idle,hostile]
+//!                              [--systems bridge,xdock,...] [--crowds 2,250,...] [--attacks refused,...]
 //!                              [--runs 5] [--quick] [--halt-poll] [--json FILE]
+//! cargo bench --bench peers -- --ci [--record]
 //! ```
 //!
 //! # Theory of operation
@@ -15,6 +17,11 @@
 //! Each question is a table ([`rows::Row`]); a system that several of them ask for is set up once in a repetition, and
 //! put under each load ([`metrics::Load`]) once. A system that cannot be started or measured here is reported with the
 //! reason, and given up after its second failure.
+//!
+//! Two tables are about the switch among others: idle ports ([`crowd`]) and hostile neighbours ([`hostile`]). Their lines are scenes
+//! with a switch each, interleaved too; what says something is the ratio of two of them in the same run ([`grid`]).
+//!
+//! `--ci` is another load test with the same parts, two minutes long and judged: see [`ci`].
 //!
 //! Placement decides such numbers, so each row states it (see [`systems::Placement`]). Kernel systems switch inside the
 //! sender's own system call; a userspace switch owns CPU 1, and the hosts either share CPU 0 (`own core`) or the server
@@ -30,17 +37,25 @@
 //! `dpdk-dev`. Everything it makes is removed again, on
 //! success, error and Ctrl-C; it kills only what it started.
 
+mod account;
 mod args;
 mod bpf;
+mod bulk;
+mod cells;
+mod ci;
 mod connect;
 mod cpu;
+mod crowd;
 mod generator;
+mod grid;
 mod halt_poll;
+mod hostile;
 mod interrupt;
 #[path = "../../tests/lab/mod.rs"]
 mod lab;
 mod live;
 mod metrics;
+mod neighbours;
 #[path = "../../tests/ovs/mod.rs"]
 mod ovs;
 mod packets;
@@ -55,8 +70,10 @@ mod testbed;
 use anyhow::{Context, Result, ensure};
 use args::Args;
 use clap::Parser;
+use grid::Grid;
 use halt_poll::HaltPoll;
 use metrics::{Load, Pass, Sample};
+use rows::Row;
 use std::process::ExitCode;
 use std::thread::available_parallelism;
 use systems::System;
@@ -70,6 +87,7 @@ const PATIENCE: usize = 2;
 pub struct Results {
     samples: Vec<Sample>,
     failures: Vec<Failure>,
+    grids: Vec<Grid>,
 }
 
 /// A system that could not be set up or measured.
@@ -86,7 +104,7 @@ fn main() -> ExitCode {
         println!("peers: a load test, not a test; run it by `cargo bench --bench peers`");
         return ExitCode::SUCCESS;
     }
-    match run(&args) {
+    match if args.ci { run_ci(&args) } else { run(&args) } {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("peers: {error:#}");
@@ -95,27 +113,37 @@ fn main() -> ExitCode {
     }
 }
 
+/// The load test of CI.
+fn run_ci(args: &Args) -> Result<()> {
+    check(args)?;
+    interrupt::install()?;
+    ci::run(args)
+}
+
 /// Prints what was measured even when a later measurement failed.
 fn run(args: &Args) -> Result<()> {
     check(args)?;
     interrupt::install()?;
     let mut results = Results::default();
-    let outcome = measure_passes(args, &mut results);
+    let outcome = measure_passes(args, &mut results).and_then(|()| measure_scenes(args, &mut results));
     report::print(args, &results);
     if let Some(file) = &args.json {
         report::write_json(file, &results).with_context(|| format!("{}", file.display()))?;
     }
     outcome?;
     let ours = results.failures.iter().find(|failure| failure.system.is_xdock());
-    ours.map_or(Ok(()), |failure| anyhow::bail!("{} failed: {}", failure.system.name(), failure.reason))
+    let ours = ours.map(|failure| (failure.system.name(), failure.reason.clone()));
+    let scenes = results.grids.iter().flat_map(|grid| grid.failures()).cloned();
+    ours.into_iter().chain(scenes).next().map_or(Ok(()), |(what, reason)| anyhow::bail!("{what} failed: {reason}"))
 }
 
 /// What would otherwise fail in the middle of the run.
 fn check(args: &Args) -> Result<()> {
     ensure!(available_parallelism()?.get() >= 2, "the load test needs two CPUs");
     let plan = args.plan();
-    ensure!(!plan.is_empty(), "none of these tables has one of these systems");
-    if plan.iter().any(|(system, _)| system.is_xdock()) {
+    let scenes = args.rows.iter().any(|row| row.is_scene());
+    ensure!(scenes || !plan.is_empty(), "none of these tables has one of these systems");
+    if scenes || plan.iter().any(|(system, _)| system.is_xdock()) {
         lab::xdock_binary().context("xdock cannot be measured; choose others by --systems")?;
     }
     Ok(())
@@ -133,6 +161,17 @@ fn measure_passes(args: &Args, results: &mut Results) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// What each of the tables of scenes asks, as the machine is.
+fn measure_scenes(args: &Args, results: &mut Results) -> Result<()> {
+    if args.rows.contains(&Row::Idle) {
+        results.grids.push(crowd::measure(args)?);
+    }
+    if args.rows.contains(&Row::Hostile) {
+        results.grids.push(hostile::measure(args)?);
+    }
+    Ok(())
 }
 
 /// Goes on after a failure, but not after a signal.

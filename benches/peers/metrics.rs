@@ -10,9 +10,6 @@ use anyhow::Result;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// Share of one CPU that others may use before a sample counts as disturbed.
-const TOLERANCE: f64 = 0.06;
-
 /// A round over all systems under one setting of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pass {
@@ -156,9 +153,7 @@ pub fn measure(bed: &Testbed, load: Load, pass: Pass, args: &Args, samples: &mut
         _ => bed.system.placement(),
     };
     interrupt::check()?;
-    let (start, before) = (Instant::now(), cpu::of_others());
-    let (load, values) = work(bed, load, placement, args)?;
-    let disturbed = is_disturbing(cpu::of_others().saturating_sub(before), start.elapsed());
+    let ((load, values), disturbed) = cpu::watched(|| work(bed, load, placement, args))?;
     samples.extend(values.into_iter().map(|(value, number)| {
         let metric = Metric { load, value };
         Sample { pass, system: bed.system, placement, metric, value: number, disturbed }
@@ -215,8 +210,4 @@ fn idle_values(bed: &Testbed, time: Duration) -> Result<Values> {
     interrupt::pause(time)?;
     let used = cpu::of_process(switch.pid())?.saturating_sub(before);
     Ok(vec![(Value::SwitchCpu, used.as_secs_f64() / start.elapsed().as_secs_f64() * 100.0)])
-}
-
-fn is_disturbing(others: Duration, elapsed: Duration) -> bool {
-    others.as_secs_f64() > TOLERANCE * elapsed.as_secs_f64()
 }

@@ -43,7 +43,7 @@ pub struct PacketRate {
 
 /// Sends by system calls, at the pace of a process.
 pub fn measure(bed: &Testbed, time: Duration) -> Result<PacketRate> {
-    count(bed, time, || Ok(Box::new(Generator::open("eth0", frame(MACS[0], SINK))?)))
+    count(bed, time, || Ok(Box::new(Generator::open("eth0", vec![frame(MACS[0], SINK).to_vec()])?)))
 }
 
 /// Sends what the kernel makes, several times what any of the systems can take. h1's interface is a veth.
@@ -76,7 +76,7 @@ fn count(
 
 /// h2 speaks from the sink's MAC, to everybody, a few times in case one gets lost.
 fn teach() -> Result<()> {
-    let mut generator = Generator::open("eth0", frame(SINK, [0xff; 6]))?;
+    let mut generator = Generator::open("eth0", vec![frame(SINK, [0xff; 6]).to_vec()])?;
     ensure!(generator.send(3)? > 0, "h2 could not send");
     std::thread::sleep(Duration::from_millis(50));
     Ok(())

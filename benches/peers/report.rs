@@ -1,6 +1,7 @@
 //! The tables, what could not be measured, the notes, and the JSON file.
 
 use crate::args::Args;
+use crate::grid::Grid;
 use crate::metrics::{Pass, Sample};
 use crate::table::Table;
 use crate::{Failure, Results, halt_poll, lab};
@@ -12,9 +13,6 @@ use std::process::Command;
 
 /// Prints what was measured, as Markdown.
 pub fn print(args: &Args, results: &Results) {
-    if results.samples.is_empty() && results.failures.is_empty() {
-        return;
-    }
     println!("\nBetween two namespaces: median [min-max] of {} runs, all systems interleaved.\n", args.runs);
     println!("{}", machine());
     for pass in [Pass::AsIs, Pass::HaltPoll] {
@@ -25,7 +23,13 @@ pub fn print(args: &Args, results: &Results) {
         }
         print_failures(&results.failures, pass);
     }
-    print_notes(args, &results.samples);
+    if !results.samples.is_empty() {
+        print_notes(args, &results.samples);
+    }
+    results.grids.iter().for_each(Grid::print);
+    if args.quick {
+        println!("\nQuick run: shortened, not for comparing.");
+    }
 }
 
 /// What failed for the same reason twice is said once.
@@ -40,7 +44,12 @@ fn print_failures(failures: &[Failure], pass: Pass) {
 pub fn write_json(file: &Path, results: &Results) -> Result<()> {
     let samples: Vec<Value> = results.samples.iter().map(sample_json).collect();
     let failures: Vec<Value> = results.failures.iter().map(failure_json).collect();
-    let document = json!({ "machine": machine(), "samples": samples, "failures": failures });
+    let document = json!({
+        "machine": machine(),
+        "samples": samples,
+        "failures": failures,
+        "scenes": results.grids.iter().map(Grid::json).collect::<Vec<_>>(),
+    });
     Ok(fs::write(file, format!("{document:#}\n"))?)
 }
 
@@ -62,15 +71,20 @@ fn failure_json(failure: &Failure) -> Value {
 
 /// Kernel, processors and peers that the numbers belong to.
 fn machine() -> String {
+    let ovs = version(&["ovs-vswitchd", "--version"], "no Open vSwitch");
+    let dpdk = version(&["dpkg-query", "-W", "-f=DPDK ${Version}", "dpdk-dev"], "no DPDK");
+    format!("{}; {ovs}; {dpdk}", host())
+}
+
+/// Kernel and processors.
+pub fn host() -> String {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
     let count = cpus.lines().filter(|line| line.starts_with("processor")).count();
     let polling = halt_poll::value().unwrap_or_else(|_| "absent".to_owned());
     let model = model.trim_start_matches([':', '\t', ' ']);
-    let ovs = version(&["ovs-vswitchd", "--version"], "no Open vSwitch");
-    let dpdk = version(&["dpkg-query", "-W", "-f=DPDK ${Version}", "dpdk-dev"], "no DPDK");
-    format!("Linux {}, {count} x {model}, guest_halt_poll_ns {polling}; {ovs}; {dpdk}", kernel.trim())
+    format!("Linux {}, {count} x {model}, guest_halt_poll_ns {polling}", kernel.trim())
 }
 
 /// The first line that a command prints.
@@ -98,7 +112,4 @@ sender's and the interrupts'.
 Disturbed by other processes: {disturbed} of {} samples; left out where there are others, marked `!` where not.",
         samples.len()
     );
-    if args.quick {
-        println!("Quick run: shortened, not for comparing.");
-    }
 }

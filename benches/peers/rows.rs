@@ -19,6 +19,10 @@ pub enum Row {
     XdpTap,
     /// TCP between two packet ports.
     Packet,
+    /// TAPs that have nothing to say beside two hosts: scenes of their own, see `crowd`.
+    Idle,
+    /// A hostile container beside two hosts: scenes of their own, see `hostile`.
+    Hostile,
 }
 
 const KERNEL: [System; 2] = [System::Direct, System::Bridge];
@@ -33,6 +37,8 @@ impl Row {
             Self::XdpRtt => "Latency over AF_XDP ports",
             Self::XdpTap => "TCP between a TAP (h1) and an AF_XDP port (h2)",
             Self::Packet => "TCP between packet ports",
+            Self::Idle => "Idle ports",
+            Self::Hostile => "Hostile neighbours",
         }
     }
 
@@ -47,11 +53,12 @@ impl Row {
             Self::XdpRtt => vec![System::OvsAfxdp, System::Testpmd, System::XdockXdp, System::XdockXdpBusy],
             Self::XdpTap => vec![System::OvsTapSystemTso, System::OvsTapAfxdp, System::XdockTapXdp],
             Self::Packet => vec![System::XdockPacket],
+            Self::Idle | Self::Hostile => Vec::new(),
         };
         let kernel = match self {
             Self::Tap => &KERNEL[..],
             Self::XdpRate | Self::XdpRtt | Self::Packet => &KERNEL[1..],
-            Self::Workers | Self::XdpTap => &[],
+            Self::Workers | Self::XdpTap | Self::Idle | Self::Hostile => &[],
         };
         [kernel, &userspace].concat()
     }
@@ -60,6 +67,11 @@ impl Row {
     pub fn takes(self, system: System) -> bool {
         let other_way = matches!(system, System::XdockBusy | System::XdockInterrupt);
         self.systems().contains(&system) || self == Self::Tap && other_way
+    }
+
+    /// Whether it is measured in scenes of its own.
+    pub fn is_scene(self) -> bool {
+        matches!(self, Self::Idle | Self::Hostile)
     }
 
     /// What is done to each system.
@@ -71,6 +83,7 @@ impl Row {
             Self::XdpRtt => &[Load::Rtt],
             Self::XdpTap => &[Load::Tcp1, Load::TcpBack],
             Self::Packet => &[Load::Tcp1, Load::Tcp4],
+            Self::Idle | Self::Hostile => &[],
         }
     }
 

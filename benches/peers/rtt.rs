@@ -12,7 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const PORT: u16 = 7;
-const PATIENCE: Duration = Duration::from_millis(100);
+/// After which a byte is not waited for any longer.
+pub const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Round-trip times in microseconds.
 #[derive(Debug, Clone, Copy)]
@@ -23,19 +24,38 @@ pub struct Rtt {
     pub p99: f64,
 }
 
-/// Exchanges bytes for `time`.
+/// Exchanges bytes for `time`, one after the other.
 pub fn measure(bed: &Testbed, placement: Placement, time: Duration) -> Result<Rtt> {
-    let mut times = with_echo(bed, placement, |client| {
-        let end = Instant::now() + time;
-        let mut times = Vec::new();
-        while Instant::now() < end {
-            times.extend(exchange(client, times.len() as u8)?);
+    let times = exchanges(bed, placement, (time, Duration::ZERO))?;
+    let answered = times.iter().filter(|time| **time < PATIENCE).count();
+    ensure!(answered >= 100, "only {answered} answers in {time:?}");
+    Ok(Rtt::of(times.into_iter().filter(|time| *time < PATIENCE).collect()))
+}
+
+/// Exchanges bytes for `time`, one every `pause`, whatever becomes of them: what is not answered counts as [`PATIENCE`].
+pub fn endure(bed: &Testbed, placement: Placement, time: Duration, pause: Duration) -> Result<Rtt> {
+    Ok(Rtt::of(exchanges(bed, placement, (time, pause))?))
+}
+
+impl Rtt {
+    /// There is at least one time.
+    fn of(mut times: Vec<Duration>) -> Self {
+        times.sort_unstable();
+        Self { p50: percentile(&times, 50), p99: percentile(&times, 99) }
+    }
+}
+
+/// At least one.
+fn exchanges(bed: &Testbed, placement: Placement, (time, pause): (Duration, Duration)) -> Result<Vec<Duration>> {
+    with_echo(bed, placement, |client| {
+        let (begin, mut times) = (Instant::now(), Vec::new());
+        while times.is_empty() || begin.elapsed() < time {
+            times.push(exchange(client, times.len() as u8)?.unwrap_or(PATIENCE));
+            let next = begin + pause * times.len() as u32;
+            thread::sleep(next.saturating_duration_since(Instant::now()));
         }
         Ok(times)
-    })?;
-    ensure!(times.len() >= 100, "only {} answers in {time:?}", times.len());
-    times.sort_unstable();
-    Ok(Rtt { p50: percentile(&times, 50), p99: percentile(&times, 99) })
+    })
 }
 
 /// Waits until a datagram has crossed both ways, at most 10 s.

@@ -1,5 +1,6 @@
 //! One table: a line for each system and placement, medians in its cells, and the ratios of Crossdock to each peer.
 
+use crate::cells::{self, clean, digits, median};
 use crate::metrics::{Metric, Sample};
 use crate::rows::Row;
 use crate::systems::{Placement, System};
@@ -35,7 +36,7 @@ impl<'a> Table<'a> {
         println!("\n{}:\n", self.row.title());
         print_head("system", &self.metrics);
         for &line in &lines {
-            let cells = self.metrics.iter().map(|&metric| format!(" {} |", cell(&self.of(line, metric))));
+            let cells = self.metrics.iter().map(|&metric| format!(" {} |", cells::cell(&self.of(line, metric))));
             println!("| {} | {} |{}", line.0.name(), line.1.name(), cells.collect::<String>());
         }
         self.print_ratios(&lines);
@@ -96,10 +97,10 @@ impl<'a> Table<'a> {
         lines
     }
 
-    fn of(&self, (system, placement): Line, metric: Metric) -> Vec<&'a Sample> {
+    fn of(&self, (system, placement): Line, metric: Metric) -> Vec<cells::Value> {
         let key = (system, placement, metric);
         let of_key = |sample: &&&Sample| (sample.system, sample.placement, sample.metric) == key;
-        self.samples.iter().filter(of_key).copied().collect()
+        self.samples.iter().filter(of_key).map(|sample| (sample.value, sample.disturbed)).collect()
     }
 }
 
@@ -107,40 +108,4 @@ fn print_head(first: &str, metrics: &[Metric]) {
     let names: Vec<String> = metrics.iter().map(|metric| metric.name()).collect();
     println!("| {first} | placement | {} |", names.join(" | "));
     println!("|---|---|{}", "---|".repeat(metrics.len()));
-}
-
-/// Sorted values of the undisturbed samples; of all where every one was disturbed.
-fn clean(samples: &[&Sample]) -> Vec<f64> {
-    let all_disturbed = samples.iter().all(|sample| sample.disturbed);
-    let chosen = samples.iter().filter(|sample| all_disturbed || !sample.disturbed);
-    let mut values: Vec<f64> = chosen.map(|sample| sample.value).collect();
-    values.sort_by(f64::total_cmp);
-    values
-}
-
-fn median(sorted: &[f64]) -> Option<f64> {
-    let middle = sorted.len() / 2;
-    match sorted.len() {
-        0 => None,
-        odd if odd % 2 == 1 => Some(sorted[middle]),
-        _ => Some(f64::midpoint(sorted[middle - 1], sorted[middle])),
-    }
-}
-
-fn cell(samples: &[&Sample]) -> String {
-    let values = clean(samples);
-    let (Some(median), Some(&least), Some(&most)) = (median(&values), values.first(), values.last()) else {
-        return String::new();
-    };
-    let mark = if samples.iter().all(|sample| sample.disturbed) { " !" } else { "" };
-    format!("{} [{}-{}]{mark}", digits(median), digits(least), digits(most))
-}
-
-/// Three digits, at most two of them behind the point.
-fn digits(value: f64) -> String {
-    match value.abs() {
-        size if size >= 100.0 => format!("{value:.0}"),
-        size if size >= 10.0 => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
-    }
 }

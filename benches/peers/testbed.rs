@@ -2,9 +2,17 @@
 
 use crate::connect::connect;
 use crate::lab::{self, Lab, Namespace, Process};
+use crate::neighbours::Neighbours;
 use crate::rtt;
 use crate::systems::System;
 use anyhow::{Context, Result};
+use crossdock::control::client;
+use hyper::Method;
+use rustix::process::Signal;
+use serde_json::Value;
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// h1's address.
 pub const H1: &str = "10.0.0.1";
@@ -31,6 +39,10 @@ pub struct Testbed {
     pub h2: Namespace,
     /// The namespace of the switch.
     pub switch_namespace: Namespace,
+    /// What else the switch serves.
+    pub neighbours: Neighbours,
+    /// From the start of the switch until it was ready, where it says so.
+    pub start: Option<Duration>,
     /// Owner of all.
     pub lab: Lab,
 }
@@ -38,10 +50,17 @@ pub struct Testbed {
 impl Testbed {
     /// Sets a system up and waits until a datagram has crossed it both ways.
     pub fn new(system: System) -> Result<Self> {
+        Self::among(system, |_, _| Ok(Neighbours::default()))
+    }
+
+    /// The same for a switch that serves others too, whom `neighbours` makes with the lab and the switch's namespace.
+    pub fn among(system: System, neighbours: impl FnOnce(&Lab, &Namespace) -> io::Result<Neighbours>) -> Result<Self> {
         let lab = Lab::new("peers")?;
         let (h1, h2, switch_namespace) = (lab.namespace("h1")?, lab.namespace("h2")?, lab.namespace("sw")?);
         [&h1, &h2].into_iter().try_for_each(without_pacing)?;
-        let mut bed = Self { system, switch: None, helpers: Vec::new(), h1, h2, switch_namespace, lab };
+        let neighbours = neighbours(&lab, &switch_namespace).context("making its neighbours")?;
+        let (switch, helpers, start) = (None, Vec::new(), None);
+        let mut bed = Self { system, switch, helpers, h1, h2, switch_namespace, neighbours, start, lab };
         connect(&mut bed)?;
         rtt::await_path(&bed).with_context(|| bed.last_words())?;
         Ok(bed)
@@ -67,6 +86,25 @@ impl Testbed {
             self.ethtool(&self.switch_namespace, &format!("-K p1 gro {state}"))?;
         }
         Ok(())
+    }
+
+    /// Crossdock's control socket.
+    pub fn socket(&self) -> PathBuf {
+        self.lab.path("control.sock")
+    }
+
+    /// What Crossdock says of `what` (`ports`, `domains`).
+    pub fn show(&self, what: &str) -> Result<Value> {
+        Ok(client::request(&self.socket(), Method::GET, &format!("/v1/{what}"), None)?)
+    }
+
+    /// Asks the switch's process to end, and says how long that took.
+    pub fn stop(&mut self) -> Result<Duration> {
+        let switch = self.switch.as_mut().context("no process switches")?;
+        let begin = Instant::now();
+        switch.signal(Signal::TERM)?;
+        switch.wait(self.neighbours.patience())?;
+        Ok(begin.elapsed())
     }
 
     /// The end of what the switch wrote.

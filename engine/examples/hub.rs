@@ -27,10 +27,9 @@ impl Stage for Hub {
         let Some(id) = flow.domain() else { return Verdict::Continue };
         // To an unknown destination `forward` floods anyway.
         let Some(known) = flow.tables.lookup(id, key.eth_dst) else { return Verdict::Continue };
-        let topology = flow.tables.topology.clone();
-        let members = topology.domain(id).map(|domain| &domain.members[..]).unwrap_or_default();
-        for &port in members.iter().filter(|&&port| port != key.port && port != known) {
-            if flow.tables.may_send(port, flow.promiscuous_only) {
+        let members = flow.tables.topology.domain(id).map(|domain| domain.members.clone()).unwrap_or_default();
+        for port in members.into_iter().filter(|&port| port != key.port && port != known) {
+            if flow.tables.may_send(port, flow.isolation) {
                 flow.explain_port("also to", port);
                 flow.send_to(port);
             }

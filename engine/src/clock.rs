@@ -1,7 +1,8 @@
 //! Time as the data plane sees it: a cycle counter to measure with, milliseconds to age with.
 #![expect(unsafe_code, reason = "reading the time-stamp counter")]
 
-use std::time::Instant;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 /// Milliseconds since the switch began, wrapping after 49 days: compare with [`Millis::since`] and [`Millis::ahead_of`] only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, zerocopy::FromZeros)]
@@ -24,6 +25,12 @@ impl Millis {
         self.0.wrapping_sub(other.0) as i32
     }
 
+    /// The time `ms` before this.
+    #[inline]
+    pub fn before(self, ms: u32) -> Millis {
+        Millis(self.0.wrapping_sub(ms))
+    }
+
     /// Milliseconds from `begin` to `now`.
     #[inline]
     pub fn between(begin: Instant, now: Instant) -> Millis {
@@ -39,9 +46,23 @@ pub fn ticks() -> u64 {
     return unsafe { std::arch::x86_64::_rdtsc() };
     #[cfg(not(target_arch = "x86_64"))]
     {
-        static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+        static START: OnceLock<Instant> = OnceLock::new();
         START.get_or_init(Instant::now).elapsed().as_nanos() as u64
     }
+}
+
+/// How many ticks of [`ticks`] pass in a time. The first call measures it, for half a millisecond.
+pub fn ticks_in(time: Duration) -> i64 {
+    static PER_MS: OnceLock<u64> = OnceLock::new();
+    let per_ms = *PER_MS.get_or_init(|| {
+        let (begin, first) = (Instant::now(), ticks());
+        while begin.elapsed() < Duration::from_micros(500) {
+            std::hint::spin_loop();
+        }
+        let (elapsed, spent) = (begin.elapsed().as_nanos() as u64, ticks() - first);
+        (spent * 1_000_000 / elapsed.max(1)).max(1)
+    });
+    (per_ms as i128 * time.as_nanos() as i128 / 1_000_000) as i64
 }
 
 #[cfg(test)]

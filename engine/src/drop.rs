@@ -37,7 +37,10 @@ drop_reasons! {
     Isolated = "isolated", "both ports are isolated from each other";
     VlanFiltered = "vlan_filtered", "the port does not carry the frame's VLAN, or admits no such frame: a tag on an access port, none on a trunk";
     VlanInvalid = "vlan_invalid", "the VLAN tag is cut short, or names the reserved VLAN 4095";
-    MacFlapping = "mac_flapping", "the source MAC jumps between ports faster than a host can move: a loop outside, or an address used twice";
+    MacFlapping = "mac_flapping", "a flood from a source MAC that jumps between ports faster than a host can move: a loop outside, or an address used twice";
+    MacLimit = "mac_limit", "the source MAC is new, and the port has as many addresses as it may (mac_limit)";
+    Locked = "locked", "the port is locked, and the source MAC is not known on it";
+    Guard = "guard", "the port's guard does not let this source address pass: MAC, IP, ARP or ND";
     StormBroadcast = "storm_broadcast", "above the port's cap on broadcast frames";
     StormMulticast = "storm_multicast", "above the port's cap on multicast frames";
     StormUnknown = "storm_unknown", "above the port's cap on unicast frames to unknown destinations";

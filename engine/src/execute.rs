@@ -17,8 +17,8 @@ const TAGGED: usize = ADDRESSES + VLAN_TAG_LEN;
 pub trait Egress {
     /// Takes a frame towards a port.
     fn output(&mut self, port: PortId, frame: Frame, pool: &mut Pool);
-    /// Takes a copy of a frame towards a port, or counts that there was no memory for it.
-    fn output_copy(&mut self, port: PortId, copy: Option<Frame>, pool: &mut Pool);
+    /// Takes a copy of a frame towards a port, or counts why not.
+    fn output_copy(&mut self, port: PortId, frame: &mut Frame, pool: &mut Pool);
     /// Ends a frame.
     fn drop(&mut self, frame: Frame, reason: DropReason, pool: &mut Pool);
 }
@@ -42,19 +42,33 @@ pub fn execute(actions: &[Action], frame: Frame, egress: &mut impl Egress, pool:
 /// Any program.
 fn execute_all(actions: &[Action], mut frame: Frame, egress: &mut impl Egress, pool: &mut Pool) {
     let Some((last, rest)) = actions.split_last() else { return egress.drop(frame, DropReason::NoEgress, pool) };
-    for &action in rest {
-        if let Action::Output(port) = action {
-            let copy = pool.copy(&frame);
-            egress.output_copy(port, copy, pool);
-        } else if let Err(reason) = rewrite(action, &mut frame) {
-            return egress.drop(frame, reason, pool);
-        }
+    if let Err(reason) = execute_copies(rest, &mut frame, egress, pool) {
+        return egress.drop(frame, reason, pool);
     }
     match *last {
         Action::Output(port) => egress.output(port, frame, pool),
         Action::Drop(reason) => egress.drop(frame, reason, pool),
         _ => egress.drop(frame, DropReason::NoEgress, pool),
     }
+}
+
+/// Runs `actions` in order on a frame that stays: every `Output` sends a copy.
+///
+/// # Errors
+/// Why an edit cannot be made; the steps behind it are not run.
+pub fn execute_copies(
+    actions: &[Action],
+    frame: &mut Frame,
+    egress: &mut impl Egress,
+    pool: &mut Pool,
+) -> Result<(), DropReason> {
+    for &action in actions {
+        match action {
+            Action::Output(port) => egress.output_copy(port, frame, pool),
+            edit => rewrite(edit, frame)?,
+        }
+    }
+    Ok(())
 }
 
 /// Edits the frame's bytes. Frames here have a whole Ethernet header, and the tags that the key told of: the parser saw

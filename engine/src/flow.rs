@@ -4,7 +4,7 @@ use crate::clock::Millis;
 use crate::drop::DropReason;
 use crate::program::{Exit, Program};
 use crate::tables::Tables;
-use crate::tables::topology::DomainId;
+use crate::tables::topology::{DomainId, Floods, IsolationGroups, PortView};
 use crate::tables::vlan::{Class, Vlan};
 use crate::trace::Note;
 use crate::wire::Mac;
@@ -102,6 +102,12 @@ impl FlowKey {
         transmute!(words)
     }
 
+    /// The key of these words of layer 2, with nothing deeper.
+    #[inline]
+    pub(crate) fn of_layer2([a, b, c]: [u64; 3]) -> FlowKey {
+        FlowKey::from_words([a, b, c, 0, 0, 0, 0, 0])
+    }
+
     /// Writes the words of layer 2; the others stay.
     #[inline(always)]
     pub(crate) fn set_layer2(&mut self, [a, b, c]: [u64; 3]) {
@@ -140,40 +146,130 @@ pub enum Verdict {
     Reply,
 }
 
+/// A frame that goes to all ports of its domain that may receive it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flood {
+    /// The port it came in by.
+    pub ingress: PortId,
+    /// Where it is flooded.
+    pub domain: DomainId,
+    /// What it is to VLANs.
+    pub class: Class,
+    /// From which ports it is kept.
+    pub isolation: IsolationGroups,
+    /// What it is flooded for.
+    pub kind: FloodKind,
+}
+
+/// Why a frame is flooded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FloodKind {
+    /// Its destination is not known.
+    Unknown,
+    /// Its destination is a group.
+    Multicast,
+    /// It is for everybody.
+    Broadcast,
+}
+
+impl FloodKind {
+    /// The kind of a frame to this destination.
+    #[inline]
+    pub fn of(destination: Mac) -> FloodKind {
+        match destination {
+            Mac::BROADCAST => FloodKind::Broadcast,
+            group if group.is_group() => FloodKind::Multicast,
+            _ => FloodKind::Unknown,
+        }
+    }
+
+    /// Whether a port takes floods of this kind.
+    #[inline]
+    pub fn suits(self, floods: Floods) -> bool {
+        match self {
+            FloodKind::Unknown => floods.unknown,
+            FloodKind::Multicast => floods.multicast,
+            FloodKind::Broadcast => floods.broadcast,
+        }
+    }
+}
+
+impl Flood {
+    /// How the frame leaves by a port, if it does.
+    #[inline]
+    pub(crate) fn exit(&self, port: PortId, tables: &Tables) -> Option<Exit> {
+        let view = tables.topology.port(port)?;
+        let wanted = self.kind.suits(view.floods) && (port != self.ingress || view.hairpin);
+        (wanted && tables.may_send(port, self.isolation)).then(|| exit(port, view, &self.class)).flatten()
+    }
+}
+
+/// How a frame of a class leaves by a port, if that carries its VLAN.
+#[inline]
+pub(crate) fn exit(port: PortId, view: &PortView, class: &Class) -> Option<Exit> {
+    view.vlan.carries(class.vlan).then(|| Exit { port, tag: view.vlan.leaving(class) })
+}
+
 /// What a stage sees and edits: header fields as a value, never bytes.
 pub struct Flow<'a> {
     before: &'a FlowKey,
-    after: FlowKey,
+    /// As edited, once something was.
+    after: Option<FlowKey>,
     frame: &'a [u8],
     egress: &'a mut Vec<PortId>,
     answer: &'a mut Vec<u8>,
     cacheable: bool,
-    edited: bool,
+    floods: bool,
     domain: Option<DomainId>,
     /// What the VLAN stage made of it.
     pub(crate) class: Class,
-    /// Only ports that are not isolated may receive it.
-    pub promiscuous_only: bool,
+    /// Its source is pinned to another port.
+    pub(crate) is_pinned_elsewhere: bool,
+    /// Ports of these groups may not receive it.
+    pub isolation: IsolationGroups,
     /// What this worker knows.
     pub tables: &'a mut Tables,
     /// The time of this batch.
     pub now: Millis,
 }
 
+/// What stages decided about a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// The program holds for every frame of this flow, until the epoch changes.
+    Flow,
+    /// The program holds for this frame only.
+    Once,
+    /// It goes to all others of its domain: there is no program.
+    Flood(Flood),
+}
+
 impl<'a> Flow<'a> {
     /// A flow before its first stage. `egress` and `answer` are scratch, cleared here.
+    #[inline]
     pub(crate) fn new(
-        (key, frame): (&'a FlowKey, &'a [u8]),
+        (before, frame): (&'a FlowKey, &'a [u8]),
         (egress, answer): (&'a mut Vec<PortId>, &'a mut Vec<u8>),
         tables: &'a mut Tables,
         now: Millis,
     ) -> Flow<'a> {
         egress.clear();
         answer.clear();
-        let domain = tables.topology.domain_of(key.port);
-        let (before, after, class) = (key, *key, Class::TRANSPARENT);
-        let (cacheable, edited, promiscuous_only) = (true, false, false);
-        Flow { before, after, frame, egress, answer, cacheable, edited, domain, class, promiscuous_only, tables, now }
+        Flow {
+            before,
+            after: None,
+            frame,
+            egress,
+            answer,
+            cacheable: true,
+            floods: false,
+            domain: tables.topology.domain_of(before.port),
+            class: Class::TRANSPARENT,
+            is_pinned_elsewhere: false,
+            isolation: IsolationGroups::default(),
+            tables,
+            now,
+        }
     }
 
     /// The domain of the ingress port.
@@ -189,13 +285,15 @@ impl<'a> Flow<'a> {
     }
 
     /// The header fields as the frame came.
+    #[inline]
     pub fn key(&self) -> &'a FlowKey {
         self.before
     }
 
     /// The header fields as edited so far.
+    #[inline]
     pub fn edited(&self) -> &FlowKey {
-        &self.after
+        self.after.as_ref().unwrap_or(self.before)
     }
 
     /// The frame's bytes, for stages that answer it. Decisions may rest on [`Flow::key`] alone, or be kept out of the
@@ -206,17 +304,16 @@ impl<'a> Flow<'a> {
 
     /// Rewrites the source MAC.
     pub fn set_eth_src(&mut self, mac: Mac) {
-        self.edited |= self.after.eth_src != mac;
-        self.after.eth_src = mac;
+        self.after.get_or_insert(*self.before).eth_src = mac;
     }
 
     /// Rewrites the destination MAC.
     pub fn set_eth_dst(&mut self, mac: Mac) {
-        self.edited |= self.after.eth_dst != mac;
-        self.after.eth_dst = mac;
+        self.after.get_or_insert(*self.before).eth_dst = mac;
     }
 
     /// Adds an egress port. It gets the frame if it carries its VLAN, with the tag that it wants there.
+    #[inline]
     pub fn send_to(&mut self, port: PortId) {
         self.egress.push(port);
     }
@@ -224,32 +321,54 @@ impl<'a> Flow<'a> {
     /// Adds every port of the ingress port's domain that may receive this frame. Not cached: what is learned next
     /// changes it.
     pub fn flood(&mut self) {
-        self.cacheable = false;
-        let ingress = self.before.port;
-        let Some(domain) = self.domain.and_then(|id| self.tables.topology.domain(id)) else { return };
-        let others = domain.members.iter().copied().filter(|&port| port != ingress);
-        self.egress.extend(others.filter(|&port| self.tables.may_send(port, self.promiscuous_only)));
+        (self.cacheable, self.floods) = (false, true);
+        if self.is_rehearsal() {
+            self.add_flooded();
+        }
+    }
+
+    /// The flood that was asked for.
+    fn flooded(&self) -> Option<Flood> {
+        let domain = self.domain.filter(|_| self.floods)?;
+        let (ingress, kind) = (self.before.port, FloodKind::of(self.edited().eth_dst));
+        Some(Flood { ingress, domain, class: self.class, isolation: self.isolation, kind })
+    }
+
+    /// Adds the ports of the flood one by one.
+    fn add_flooded(&mut self) {
+        let Some(flood) = self.flooded() else { return };
+        let Some(domain) = self.tables.topology.domain(flood.domain) else { return };
+        let all = domain.members.iter().copied();
+        self.egress.extend(all.filter(|&port| flood.exit(port, self.tables).is_some()));
     }
 
     /// Keeps the decision out of the flow cache: it rests on more than the key.
+    #[inline]
     pub fn once(&mut self) {
         self.cacheable = false;
     }
 
     /// Whether this is a trace: a stage may then decide, but not change anything that outlasts the frame. The tables see
     /// to themselves.
+    #[inline]
     pub fn is_rehearsal(&self) -> bool {
         self.tables.is_rehearsal()
     }
 
     /// Tells a trace why, in a few words.
+    #[inline]
     pub fn explain(&mut self, why: impl Into<Cow<'static, str>>) {
-        self.tables.note(Note { text: why.into(), port: None });
+        if self.is_rehearsal() {
+            self.tables.note(Note { text: why.into(), port: None });
+        }
     }
 
     /// Tells a trace why, in words that end with a port's name.
+    #[inline]
     pub fn explain_port(&mut self, why: impl Into<Cow<'static, str>>, port: PortId) {
-        self.tables.note(Note { text: why.into(), port: Some(port) });
+        if self.is_rehearsal() {
+            self.tables.note(Note { text: why.into(), port: Some(port) });
+        }
     }
 
     /// Where to write the answer before returning [`Verdict::Reply`]: a whole Ethernet frame. Without one the frame is
@@ -273,24 +392,35 @@ impl<'a> Flow<'a> {
         self.egress
     }
 
-    /// Turns what the stages decided into a program; whether it may be cached.
-    pub(crate) fn compile(&self, program: &mut Program) -> bool {
-        let after = if self.edited { &self.after } else { self.before };
+    /// Turns what the stages decided into a program, unless it is a flood that changes nothing.
+    #[inline]
+    pub(crate) fn compile(&mut self, program: &mut Program) -> Decision {
+        if self.floods && !self.is_rehearsal() {
+            match self.flooded() {
+                Some(flood) if self.egress.is_empty() && self.after.is_none() => return Decision::Flood(flood),
+                _ => self.add_flooded(),
+            }
+        }
         let exits = self.egress.iter().filter_map(|&port| self.exit(port));
-        program.diff(self.before, after, self.class.carried, exits);
-        self.cacheable
+        program.diff(self.before, self.edited(), self.class.carried, exits);
+        self.decision()
     }
 
     /// How the frame leaves by a port, if that carries its VLAN.
     #[inline]
     fn exit(&self, port: PortId) -> Option<Exit> {
-        let tagging = &self.tables.topology.port(port)?.vlan;
-        tagging.carries(self.class.vlan).then(|| Exit { port, tag: tagging.leaving(&self.class) })
+        exit(port, self.tables.topology.port(port)?, &self.class)
     }
 
-    /// Makes the program a drop; whether it may be cached.
-    pub(crate) fn refuse(&self, reason: DropReason, program: &mut Program) -> bool {
+    /// Makes the program a drop.
+    #[inline]
+    pub(crate) fn refuse(&self, reason: DropReason, program: &mut Program) -> Decision {
         program.drop(reason);
-        self.cacheable
+        self.decision()
+    }
+
+    #[inline]
+    fn decision(&self) -> Decision {
+        if self.cacheable { Decision::Flow } else { Decision::Once }
     }
 }

@@ -7,6 +7,8 @@
 
 use crate::drop::DropReason;
 use crate::flow::{Depth, FlowKey, PortId};
+use crate::tables::fdb::Station;
+use crate::tables::vlan::Vlan;
 use crate::wire::ethernet::{HEADER_LEN, IPV4, IPV6, VLAN_TAG_LEN};
 use crate::wire::vlan::Tpid;
 use etherparse::{IpNumber, Ipv4HeaderSlice, Ipv6HeaderSlice, Ipv6RawExtHeaderSlice};
@@ -45,6 +47,15 @@ pub(crate) fn layer2(frame: &[u8], port: PortId) -> Option<[u64; 3]> {
         None => [ingress, source_and_type, destination],
         Some(tags) => [ingress | tags.outer, source_and_type & MAC | tags.ethertype, destination],
     })
+}
+
+/// The stations that a frame goes between in a VLAN: from and to. Of a runt, nobody.
+#[inline(always)]
+pub(crate) fn stations(frame: &[u8], vlan: Vlan) -> (Station, Station) {
+    let Some(header) = frame.first_chunk::<HEADER_LEN>() else { return (Station::NOBODY, Station::NOBODY) };
+    let word = |bytes: Option<&[u8; 8]>| bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let (to, from) = (word(header.first_chunk()), word(header.last_chunk()));
+    (Station::of_bits(vlan, from), Station::of_bits(vlan, to))
 }
 
 /// What the tags of a frame put into its key.

@@ -2,10 +2,11 @@
 
 use crate::clock::Millis;
 use crate::drop::DropReason;
-use crate::flow::{Depth, Flow, FlowKey, PortId, Verdict};
-use crate::program::Program;
-use crate::stages::{Forward, Isolate, Learn, Stage, Vlan};
+use crate::flow::{Decision, Depth, Flood, Flow, FlowKey, PortId, Verdict};
+use crate::program::{Action, Exit, Program};
+use crate::stages::{Forward, Isolate, Learn, Place, Stage, Vlan};
 use crate::tables::Tables;
+use crate::tables::vlan::Class;
 use crate::trace::{Recorder, Step};
 
 /// What became of a frame that walked the stages.
@@ -15,13 +16,27 @@ pub enum Compiled {
     Flow,
     /// The program holds for this frame only.
     Once,
+    /// It goes to all others of its domain; there is no program.
+    Flood(Flood),
     /// The stages answered: see [`Pipeline::answer`].
     Reply,
 }
 
 /// The stages of one worker, in order, and the scratch they work with.
+///
+/// The built-in ones are called by name: a frame that misses the cache is no rarity among many stations that all talk to
+/// each other.
 pub struct Pipeline {
-    stages: Vec<Box<dyn Stage>>,
+    vlan: Vlan,
+    /// Those of the embedding program that come before addresses are learned.
+    early: Vec<Box<dyn Stage>>,
+    learn: Learn,
+    isolate: Isolate,
+    /// Those of the embedding program that come before the egress is chosen.
+    late: Vec<Box<dyn Stage>>,
+    forward: Forward,
+    /// There are no stages but the built-in ones.
+    is_plain: bool,
     depth: Depth,
     egress: Vec<PortId>,
     answer: Vec<u8>,
@@ -29,13 +44,25 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// VLAN, learn, isolate, `extra` in order, forward.
+    /// VLAN, those of `extra` that come early, learn, isolate, the others of `extra`, forward.
     pub fn new(extra: Vec<Box<dyn Stage>>) -> Pipeline {
-        let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(Vlan), Box::new(Learn), Box::new(Isolate)];
-        stages.extend(extra);
-        stages.push(Box::new(Forward::default()));
-        let depth = stages.iter().map(|stage| stage.depth()).max().unwrap_or_default();
-        Pipeline { stages, depth, egress: Vec::new(), answer: Vec::new(), program: Program::default() }
+        let depth = extra.iter().map(|stage| stage.depth()).max().unwrap_or_default();
+        let is_plain = extra.is_empty();
+        let (early, late): (Vec<_>, Vec<_>) =
+            extra.into_iter().partition(|stage| stage.place() == Place::BeforeLearning);
+        Pipeline {
+            vlan: Vlan,
+            early,
+            learn: Learn,
+            isolate: Isolate,
+            late,
+            forward: Forward::default(),
+            is_plain,
+            depth,
+            egress: Vec::new(),
+            answer: Vec::new(),
+            program: Program::default(),
+        }
     }
 
     /// The deepest header any stage reads.
@@ -44,6 +71,7 @@ impl Pipeline {
     }
 
     /// Walks the stages and compiles their decision into [`Pipeline::program`].
+    #[inline]
     pub fn compile(&mut self, key: &FlowKey, frame: &[u8], tables: &mut Tables, now: Millis) -> Compiled {
         self.decide((key, frame), tables, now, |_, _, _| ())
     }
@@ -57,10 +85,24 @@ impl Pipeline {
     ) -> (Compiled, Vec<Step>) {
         let mut recorder = Recorder::new(key);
         tables.rehearse();
-        let watch = |stage: &dyn Stage, verdict, flow: &mut Flow<'_>| recorder.record(stage.name(), verdict, flow);
-        let compiled = self.decide((key, frame), tables, now, watch);
+        let compiled = self.decide((key, frame), tables, now, |stage, verdict, flow: &mut Flow<'_>| {
+            recorder.record(stage.name(), verdict, flow);
+        });
         tables.end_rehearsal();
         (compiled, recorder.steps)
+    }
+
+    /// There are no stages but the built-in ones, so a frame between two known stations needs no walk
+    /// (`worker/direct.rs`).
+    #[inline(always)]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.is_plain
+    }
+
+    /// Compiles how a frame of this class leaves by one port.
+    pub(crate) fn compile_exit(&mut self, class: &Class, exit: Exit) -> &[Action] {
+        self.program.send_one(class.carried, exit);
+        self.program.actions()
     }
 
     #[inline]
@@ -71,19 +113,38 @@ impl Pipeline {
         now: Millis,
         watch: impl FnMut(&dyn Stage, Verdict, &mut Flow<'_>),
     ) -> Compiled {
-        let mut flow = Flow::new(frame, (&mut self.egress, &mut self.answer), tables, now);
-        let cacheable = match walk(&mut self.stages, &mut flow, watch) {
-            Verdict::Reply if flow.has_answer() => return Compiled::Reply,
-            Verdict::Reply => flow.refuse(DropReason::Denied, &mut self.program),
-            Verdict::Drop(reason) => flow.refuse(reason, &mut self.program),
-            Verdict::Continue => flow.compile(&mut self.program),
+        let Pipeline { vlan, early, learn, isolate, late, forward, egress, answer, program, .. } = self;
+        let mut flow = Flow::new(frame, (egress, answer), tables, now);
+        let mut walk = Walk { flow: &mut flow, watch };
+        let verdict = walk
+            .stage(vlan)
+            .and_then(|()| walk.stages(early))
+            .and_then(|()| walk.stage(learn))
+            .and_then(|()| walk.stage(isolate))
+            .and_then(|()| walk.stages(late))
+            .and_then(|()| walk.stage(forward));
+        let decision = match verdict {
+            Err(Verdict::Reply) if flow.has_answer() => return Compiled::Reply,
+            Err(Verdict::Reply) => flow.refuse(DropReason::Denied, program),
+            Err(Verdict::Drop(reason)) => flow.refuse(reason, program),
+            Ok(()) | Err(Verdict::Continue) => flow.compile(program),
         };
-        if cacheable { Compiled::Flow } else { Compiled::Once }
+        match decision {
+            Decision::Flow => Compiled::Flow,
+            Decision::Once => Compiled::Once,
+            Decision::Flood(flood) => Compiled::Flood(flood),
+        }
     }
 
     /// The program compiled last.
+    #[inline]
     pub fn program(&self) -> &Program {
         &self.program
+    }
+
+    /// The scratch of programs, for what is compiled outside the stages.
+    pub(crate) fn program_mut(&mut self) -> &mut Program {
+        &mut self.program
     }
 
     /// The answer written last: a whole Ethernet frame.
@@ -92,19 +153,26 @@ impl Pipeline {
     }
 }
 
-/// Applies stages until one stops; `watch` sees the flow after each.
-#[inline]
-fn walk(
-    stages: &mut [Box<dyn Stage>],
-    flow: &mut Flow<'_>,
-    mut watch: impl FnMut(&dyn Stage, Verdict, &mut Flow<'_>),
-) -> Verdict {
-    for stage in stages {
-        let verdict = stage.apply(flow);
-        watch(stage.as_ref(), verdict, flow);
-        if verdict != Verdict::Continue {
-            return verdict;
-        }
+/// A walk through the stages, until one stops it; `watch` sees the flow after each.
+struct Walk<'w, 'f, W> {
+    flow: &'w mut Flow<'f>,
+    watch: W,
+}
+
+impl<W: FnMut(&dyn Stage, Verdict, &mut Flow<'_>)> Walk<'_, '_, W> {
+    #[inline(always)]
+    fn stage<S: Stage>(&mut self, stage: &mut S) -> Result<(), Verdict> {
+        let verdict = stage.apply(self.flow);
+        (self.watch)(stage, verdict, self.flow);
+        if verdict == Verdict::Continue { Ok(()) } else { Err(verdict) }
     }
-    Verdict::Continue
+
+    #[inline]
+    fn stages(&mut self, stages: &mut [Box<dyn Stage>]) -> Result<(), Verdict> {
+        stages.iter_mut().try_for_each(|stage| {
+            let verdict = stage.apply(self.flow);
+            (self.watch)(stage.as_ref(), verdict, self.flow);
+            if verdict == Verdict::Continue { Ok(()) } else { Err(verdict) }
+        })
+    }
 }

@@ -59,6 +59,7 @@ pub struct Program(Vec<Action>);
 impl Program {
     /// Turns the edit of `before` into `after`, and the chosen exits, into actions. The frame has the tag `carried`: it
     /// leaves first where that is wanted, then, the tag changed, where another is.
+    #[inline]
     pub fn diff(
         &mut self,
         before: &FlowKey,
@@ -70,6 +71,27 @@ impl Program {
         if !std::ptr::eq(before, after) {
             self.edits(before, after);
         }
+        self.add_exits(carried, exits);
+    }
+
+    /// Turns exits alone into actions, of a frame that has the tag `carried`.
+    pub fn send(&mut self, carried: Option<Tag>, exits: impl Iterator<Item = Exit> + Clone) {
+        self.0.clear();
+        self.add_exits(carried, exits);
+    }
+
+    /// The same with one exit.
+    #[inline(always)]
+    pub fn send_one(&mut self, carried: Option<Tag>, exit: Exit) {
+        self.0.clear();
+        if exit.tag != carried {
+            self.0.extend(retag(carried, exit.tag));
+        }
+        self.0.push(Action::Output(exit.port));
+    }
+
+    #[inline]
+    fn add_exits(&mut self, carried: Option<Tag>, exits: impl Iterator<Item = Exit> + Clone) {
         let (edits, mut others) = (self.0.len(), false);
         for exit in exits.clone() {
             match exit.tag == carried {

@@ -50,10 +50,13 @@ pub struct PortCounters {
     /// Bytes of those frames.
     pub tx_bytes: Counter,
     /// Copies made of frames from this port, to flood them, and segments cut from super-frames to this port: the last takes
-    /// its super-frame's place and is not counted. An answer takes its question's place too.
+    /// its super-frame's place and is not counted. An answer takes its question's place too. And frames that were injected as if
+    /// they came by this port ([`Switch::inject`](crate::Switch::inject)).
     pub generated: Counter,
     /// Frames to this port that went into others: segments joined into super-frames.
     pub coalesced: Counter,
+    /// Times that an address jumped between this port and others, and was pinned to one of them.
+    pub mac_flaps: Counter,
     /// Drops by [`DropReason::index`]: at ingress for the pipeline's reasons, at egress for the port's own.
     pub drops: [Counter; DropReason::COUNT],
 }
@@ -67,13 +70,14 @@ impl PortCounters {
 
     /// Adds the final counts of another port.
     pub fn absorb(&self, other: &PortCounters) {
-        let PortCounters { rx_frames, rx_bytes, tx_frames, tx_bytes, generated, coalesced, drops } = other;
+        let PortCounters { rx_frames, rx_bytes, tx_frames, tx_bytes, generated, coalesced, mac_flaps, drops } = other;
         self.rx_frames.add(rx_frames.get());
         self.rx_bytes.add(rx_bytes.get());
         self.tx_frames.add(tx_frames.get());
         self.tx_bytes.add(tx_bytes.get());
         self.generated.add(generated.get());
         self.coalesced.add(coalesced.get());
+        self.mac_flaps.add(mac_flaps.get());
         self.drops.iter().zip(drops).for_each(|(sum, drops)| sum.add(drops.get()));
     }
 

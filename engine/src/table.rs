@@ -18,7 +18,7 @@
 
 use crate::clock::Millis;
 use crate::cpu::{equal_lanes, prefetch};
-use crate::flow::{Depth, FlowKey};
+use crate::flow::{Depth, FlowKey, PortId};
 use crate::memory::Slab;
 use crate::program::Action;
 use ahash::{AHasher, RandomState};
@@ -32,6 +32,8 @@ const INLINE: usize = 4;
 
 /// An entry used within this many milliseconds is warm.
 const WARM_MS: u32 = 100;
+/// An entry that was not used for so many milliseconds is nobody's loss.
+const COLD_MS: u32 = 10_000;
 /// A newcomer displaces a warm entry once in this many times.
 const ADMIT: u32 = 8;
 
@@ -64,6 +66,22 @@ pub struct SlotId(u32);
 impl SlotId {
     /// No way.
     pub const NONE: SlotId = SlotId(u32::MAX);
+}
+
+/// What was cached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Where.
+    pub slot: SlotId,
+    /// Another flow that was used not long ago had to go for it.
+    has_displaced: bool,
+}
+
+impl Kept {
+    /// Whether another flow that was used not long ago had to go.
+    pub fn displaced(self) -> bool {
+        self.has_displaced
+    }
 }
 
 /// A cached flow, as shown to people.
@@ -198,39 +216,47 @@ impl FlowTable {
     }
 
     /// Caches a program made under `epoch`; not one that is too long, nor every one in a full set.
-    pub fn insert(&mut self, key: &FlowKey, hash: u64, program: &[Action], epoch: u32, now: Millis) -> Option<SlotId> {
+    pub fn insert(&mut self, key: &FlowKey, hash: u64, program: &[Action], epoch: u32, now: Millis) -> Option<Kept> {
         if !Self::fits(program) {
             return None;
         }
         let set = self.set(hash);
-        let way = self.place(set, key, hash, epoch, now)?;
+        let (way, has_displaced) = self.place(set, key, hash, epoch, now)?;
         self.used += usize::from(self.tags[set].0[way] == 0);
         self.tags[set].0[way] = tag(hash);
         let slot = set * WAYS + way;
         self.entries[slot].fill(key, self.depth, program, (epoch, now));
-        Some(SlotId(slot as u32))
+        Some(Kept { slot: SlotId(slot as u32), has_displaced })
     }
 
-    /// Up to `limit` live flows from position `cursor` on, and where to go on; `None` at the end.
-    pub fn page(&self, cursor: usize, limit: usize, epoch: u32) -> (Vec<FlowEntry>, Option<usize>) {
+    /// Up to `limit` live flows from position `cursor` on, and where to go on; `None` at the end. `epoch_of` tells the present
+    /// epoch of an ingress port.
+    pub fn page(
+        &self,
+        cursor: usize,
+        limit: usize,
+        epoch_of: impl Fn(PortId) -> u32,
+    ) -> (Vec<FlowEntry>, Option<usize>) {
         let end = self.entries.len().min(cursor.saturating_add(limit));
-        let live = self.entries.get(cursor..end).unwrap_or(&[]).iter().filter(|e| e.epoch == epoch);
+        let live = self.entries.get(cursor..end).unwrap_or(&[]).iter().filter(|e| e.epoch == epoch_of(e.key().port));
         (live.map(Entry::show).collect(), (end < self.entries.len()).then_some(end))
     }
 
-    /// Calls `visit` with the key and last use of up to `limit` ways from `cursor` on; returns where to go on, 0 at the
-    /// end. Entries of another epoch than `epoch` are visited once more and end: the epoch may wrap around some day.
-    pub fn sweep(&mut self, cursor: usize, limit: usize, epoch: u32, mut visit: impl FnMut(&FlowKey, Millis)) -> usize {
+    /// Calls `visit` with the key, epoch and last use of up to `limit` ways from `cursor` on; returns where to go on, 0 at the
+    /// end. Entries of which it says that they are void end: epochs may wrap around some day.
+    pub fn sweep(
+        &mut self,
+        cursor: usize,
+        limit: usize,
+        mut visit: impl FnMut(&FlowKey, u32, Millis) -> bool,
+    ) -> usize {
         let end = self.entries.len().min(cursor + limit);
         for slot in cursor..end {
             if self.tags[slot / WAYS].0[slot % WAYS] == 0 {
                 continue;
             }
             let entry = &mut self.entries[slot];
-            if entry.epoch != 0 {
-                visit(&entry.key(), Millis(entry.seen));
-            }
-            if entry.epoch != epoch {
+            if entry.epoch != 0 && !visit(&entry.key(), entry.epoch, Millis(entry.seen)) {
                 entry.epoch = 0;
             }
         }
@@ -242,22 +268,23 @@ impl FlowTable {
         hash as usize & (self.tags.len() - 1)
     }
 
-    /// The way to fill: the key's own void entry, a free way, or the older of two; `None` when those are warm.
-    fn place(&mut self, set: usize, key: &FlowKey, hash: u64, epoch: u32, now: Millis) -> Option<usize> {
+    /// The way to fill: the key's own void entry, a free way, or the older of two, and whether that displaces a flow; `None`
+    /// when those are warm.
+    fn place(&mut self, set: usize, key: &FlowKey, hash: u64, epoch: u32, now: Millis) -> Option<(usize, bool)> {
         let tags = &self.tags[set].0;
         let own = equal_lanes(tags, tag(hash));
         if own != 0 && self.entries[set * WAYS + own.trailing_zeros() as usize].is_of(&key.words(), self.depth) {
-            return Some(own.trailing_zeros() as usize);
+            return Some((own.trailing_zeros() as usize, false));
         }
         let first = vacancy(tags, hash);
         if tags[first] == 0 {
-            return Some(first);
+            return Some((first, false));
         }
         let second = (first + 1 + (hash >> 41) as usize % (WAYS - 1)) % WAYS;
         let idle = |way: usize| self.entries[set * WAYS + way].idle(epoch, now);
         let (way, idle) = [first, second].map(|way| (way, idle(way))).into_iter().max_by_key(|&(_, idle)| idle)?;
         self.newcomers = self.newcomers.wrapping_add(1);
-        (idle > WARM_MS || self.newcomers.is_multiple_of(ADMIT)).then_some(way)
+        (idle > WARM_MS || self.newcomers.is_multiple_of(ADMIT)).then_some((way, idle <= COLD_MS))
     }
 }
 
@@ -330,7 +357,6 @@ fn tag(hash: u64) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::PortId;
     use crate::wire::Mac;
 
     fn key(n: u64) -> FlowKey {
@@ -339,7 +365,7 @@ mod tests {
 
     fn try_put(table: &mut FlowTable, n: u64, epoch: u32, now: u32) -> Option<SlotId> {
         let hash = table.hasher().hash(&key(n).words());
-        table.insert(&key(n), hash, &[Action::Output(PortId(n as u16))], epoch, Millis(now))
+        table.insert(&key(n), hash, &[Action::Output(PortId(n as u16))], epoch, Millis(now)).map(|kept| kept.slot)
     }
 
     fn put(table: &mut FlowTable, n: u64, epoch: u32, now: u32) -> SlotId {
@@ -363,7 +389,10 @@ mod tests {
             assert_eq!(get(&table, n, 2), None);
         }
         assert_eq!(get(&table, 99, 1), None);
-        assert_eq!(table.page(0, 1000, 1).0.iter().map(|f| (f.frames, f.bytes)).collect::<Vec<_>>(), vec![(1, 60); 32]);
+        assert_eq!(
+            table.page(0, 1000, |_| 1).0.iter().map(|f| (f.frames, f.bytes)).collect::<Vec<_>>(),
+            vec![(1, 60); 32]
+        );
     }
 
     #[test]

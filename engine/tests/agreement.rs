@@ -8,7 +8,6 @@ use crossdock_engine::Switch;
 use crossdock_engine::flow::PortId;
 use crossdock_engine::frame::{Arena, Offload};
 use crossdock_engine::switch::Config;
-use crossdock_engine::tables::fdb::Fdb;
 use crossdock_engine::tables::topology::{Domain, DomainId, PortView, Topology};
 use crossdock_engine::tables::vlan::{Tagging, Vlan};
 use crossdock_engine::wire::Mac;
@@ -68,7 +67,8 @@ fn configuration(number: usize) -> (Topology, (DomainId, Vlan)) {
         3 => (Tagging::Transparent, DomainId(1), Vlan::NONE),
         _ => (Tagging::Transparent, DomainId(0), Vlan::NONE),
     };
-    let mut domains = vec![Domain::new("one"), Domain::new("other")];
+    let fdb_max = if number % 4 == 1 { 1000 } else { 2000 };
+    let mut domains = vec![Domain { fdb_max, ..Domain::new("one") }, Domain::new("other")];
     domains[domain.index()].members = (0..PORTS as u16).map(PortId).collect();
     let port = PortView { domain: Some(domain), vlan, ..PortView::default() };
     let topology = Topology { ports: vec![Some(port); PORTS], domains: domains.into_iter().map(Some).collect() };
@@ -119,10 +119,6 @@ impl Life {
             return;
         }
         self.taken[worker] = number;
-        if number % 4 == 1 {
-            let fresh = Fdb::new(&Domain::new("one")).unwrap();
-            self.mesh.workers[worker].tables().prepare(DomainId(0), fresh);
-        }
         self.mesh.publish(worker, &configuration(number).0);
     }
 

@@ -4,12 +4,17 @@
 
 mod support;
 
-use crossdock_engine::worker::WorkerConfig;
+use crossdock_engine::worker::{WithoutCache, WorkerConfig};
 use proptest::prelude::*;
 use support::scenario::{Pace, difference, life, live};
 
 fn config(batch: usize, flows: usize, cache: bool) -> WorkerConfig {
-    WorkerConfig { batch, flows, cache, ..WorkerConfig::default() }
+    WorkerConfig { batch, flows, cache, direct: WithoutCache::Never, ..WorkerConfig::default() }
+}
+
+/// Frames between known stations never ask the cache.
+fn direct(batch: usize) -> WorkerConfig {
+    WorkerConfig { direct: WithoutCache::Always, ..config(batch, 256, true) }
 }
 
 proptest! {
@@ -22,12 +27,22 @@ proptest! {
         prop_assert_eq!(difference(&with, &without), None);
     }
 
+    /// Nor does it change anything that frames are decided by the forwarding database alone, without stages and programs.
+    #[test]
+    fn the_direct_way_changes_nothing(mut life in life(60), batch in prop_oneof![Just(1usize), Just(4), Just(64)]) {
+        // Stages of the embedding program must see every frame.
+        life.stages = false;
+        let [with, without] = [direct(batch), config(batch, 256, false)].map(|config| live(&life, config, Pace::Rounds));
+        prop_assert_eq!(difference(&with, &without), None);
+    }
+
     #[test]
     fn the_batch_size_changes_nothing(life in life(60)) {
         let one = live(&life, config(1, 256, false), Pace::PortByPort);
         for (batch, cache) in [(1, true), (3, true), (64, true), (64, false)] {
             prop_assert_eq!(difference(&live(&life, config(batch, 256, cache), Pace::PortByPort), &one), None);
         }
+        prop_assert_eq!(difference(&live(&life, direct(64), Pace::PortByPort), &one), None);
     }
 
     /// A cache so small that flows displace each other all the time. What was seen from a displaced flow since the last

@@ -56,12 +56,19 @@ fn small_rig(memory: (usize, usize), ring: usize) -> Rig {
 #[test]
 fn exhausted_memory_is_a_named_drop_and_passes() {
     let mut rig = small_rig((64, 32), 256);
-    (0..32).for_each(|_| assert!(rig.offer(0, &frame(mac(1), Mac::BROADCAST), Offload::default())));
+    (0..8).for_each(|_| rig.send(0, &frame(mac(1), Mac::BROADCAST)));
+    let mut pool = rig.arena.pool(0, 0);
+    let held: Vec<_> = std::iter::from_fn(|| pool.alloc(60)).collect();
+    assert!(!rig.offer(0, &frame(mac(1), Mac::BROADCAST), Offload::default()), "no memory");
     rig.settle();
     assert!(rig.dropped_at(0, DropReason::PoolEmpty) > 0);
-    assert_eq!(rig.balance(), (32 * 3, 32 * 3));
-    assert_eq!(rig.traffic().1 + rig.dropped(DropReason::PoolEmpty), 32 * 3);
+    assert_eq!(rig.balance(), (8 * 3, 8 * 3));
+    let drops = rig.dropped(DropReason::PoolEmpty) + rig.dropped(DropReason::TxFull);
+    assert_eq!(rig.traffic().1 + drops, 8 * 3);
     rig.all_received();
+    held.into_iter().for_each(|frame| pool.free(frame));
+    assert_eq!(rig.copies(0, &frame(mac(1), Mac::BROADCAST)), [0, 1, 1, 1]);
+    drop(pool);
     assert!(rig.ends_at_rest());
 }
 

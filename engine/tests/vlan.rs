@@ -330,11 +330,12 @@ fn a_flooded_super_frame_has_at_each_port_the_offsets_of_its_own_tags() {
     assert!(seen[1] == [bulk(&[], 20)] && seen[3] == [bulk(&[], 20)]);
 }
 
-/// A port that says nothing of VLANs is one of VLAN 1 where others do, and a plain bridge's where none does.
+/// A port that says nothing of VLANs is one of VLAN 1 where the domain filters, and a plain bridge's where it does not.
 #[test]
-fn a_port_without_vlans_is_of_vlan_1_beside_others() {
+fn a_port_without_vlans_is_of_vlan_1_in_a_domain_that_filters() {
     let transparent = || view(Tagging::Transparent);
-    let mut topology = one_domain(Domain::new("lan"), vec![transparent(), transparent(), view(trunk(&[1, 10]))]);
+    let lan = Domain { vlan_filtering: true, ..Domain::new("lan") };
+    let mut topology = one_domain(lan, vec![transparent(), transparent(), view(trunk(&[1, 10]))]);
     topology.settle();
     let mut rig = Rig::build(Setup::new(topology));
     let plain = broadcast();
@@ -346,6 +347,16 @@ fn a_port_without_vlans_is_of_vlan_1_beside_others() {
         assert_eq!(bridge.copies(0, &tagged(tags, &plain)), [0, 1, 1], "tags are payload");
     }
     assert_eq!(bridge.known(), 1, "one address, whatever its tags");
+}
+
+/// Without filtering a port with VLANs changes nothing for its neighbours: they go on as a plain bridge, apart from it.
+#[test]
+fn a_port_with_vlans_changes_no_neighbour() {
+    let mut rig = rig(vec![Tagging::Transparent, Tagging::Transparent, access(10), trunk(&[10])]);
+    let (plain, with) = (broadcast(), tagged(&[tag(C, 10)], &broadcast()));
+    expect(&mut rig, 0, &plain, &[None, Some(&plain), None, None]);
+    expect(&mut rig, 0, &with, &[None, Some(&with), None, None]);
+    expect(&mut rig, 2, &plain, &[None, None, None, Some(&with)]);
 }
 
 /// A port whose VLANs change knows nobody: its stations were elsewhere.

@@ -32,8 +32,8 @@ impl Egress for Exit {
         self.sent(port, frame, pool);
     }
 
-    fn output_copy(&mut self, port: PortId, copy: Option<Frame>, pool: &mut Pool) {
-        match copy {
+    fn output_copy(&mut self, port: PortId, frame: &mut Frame, pool: &mut Pool) {
+        match pool.copy(frame) {
             Some(copy) => self.sent(port, copy, pool),
             None => self.0.push(Fate::Missed(port)),
         }

@@ -2,7 +2,7 @@
 
 use arbitrary::Unstructured;
 use crossdock_engine::frame::{Batch, Pool};
-use crossdock_engine::offload::Outbound;
+use crossdock_engine::offload::{Outbound, Takes};
 use crossdock_engine::ports::{Caps, Io, Queue, fuzzing};
 use crossdock_engine::stats::PortCounters;
 use crossdock_engine::wire::vnet::{self as header, MAX_FRAME};
@@ -51,7 +51,7 @@ fn check(batch: &Batch, tagged: bool) {
 fn send(queue: &mut dyn Queue, batch: &mut Batch, pool: &mut Pool) {
     let (frames, count) = (batch.len() as u64, PortCounters::default());
     let plain = Caps { mtu: 1500, ..Caps::default() };
-    let sent = Outbound::new(&plain, 4).transmit(queue, &mut Io::new(pool, &count), batch, false);
+    let sent = Outbound::new(4).transmit(Takes::of(&plain), queue, &mut Io::new(pool, &count), batch, false);
     assert!(sent.is_ok() && batch.is_empty());
     assert_eq!(count.tx_frames.get() + count.dropped(), frames + count.generated.get());
 }

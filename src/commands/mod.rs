@@ -9,6 +9,7 @@ mod doctor;
 mod domain;
 mod log;
 mod port;
+mod pretty;
 mod reload;
 mod run;
 mod show;
@@ -42,6 +43,11 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Man(args) => completions::man(&args),
         Command::Demo => demo::run(),
     }
+}
+
+/// Asks the switch to show something; gives its JSON as it is.
+fn read(what: &str, target: &Target, path: &str) -> Result<String, Failure> {
+    client::read(&target.control, path).map_err(|error| Failure::from((what, error)))
 }
 
 /// Asks the switch for something; `what` names the request in complaints.

@@ -8,12 +8,13 @@ use std::time::Duration;
 use crossdock::config::{Config, load};
 use crossdock::control::server::{serve, serve_metrics};
 use crossdock::control::socket::ControlSocket;
-use crossdock::service::Service;
-use crossdock::service::observe::{Happening, observe};
+use crossdock::machine;
+use crossdock::service::{Fate, Service};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use sd_notify::NotifyState;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use super::log;
@@ -40,15 +41,37 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let signals = runtime.block_on(async { Signals::catch() }).map_err(cannot_run)?;
     let socket = ControlSocket::bind(&config.engine.control)?;
     let metrics = config.engine.metrics.map(listen).transpose()?;
+    // What the kernel refuses is told when a port finds no descriptor left.
+    let _ = machine::raise_file_limit();
     // The usual file may come to be while the switch runs; a reload looks for it.
-    let service = Arc::new(Service::start(&config)?.made_from(file));
+    let service = Arc::new(Service::prepare(&config)?.made_from(file));
     leave_to_workers(&config.engine.cores);
-    service.watch(log_gone).map_err(cannot_run)?;
-    tell_start(&config);
-    let ended = runtime.block_on(until(signals, (&socket, metrics), service));
+    service.watch(log_fate).map_err(cannot_run)?;
+    let ended = runtime.block_on(live(&config, signals, (&socket, metrics), &service));
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    service.stop();
     runtime.shutdown_timeout(LAST_CALL);
-    ended.map(|signal| info!(signal, "switch stopped")).map_err(cannot_run)
+    info!(signal = ended?, "switch stopped");
+    Ok(())
+}
+
+/// Opens the ports and serves until a signal comes, which may be before they are open; says which.
+async fn live(
+    config: &Config,
+    mut signals: Signals,
+    sockets: (&ControlSocket, Option<TcpListener>),
+    service: &Arc<Service>,
+) -> Result<&'static str, Failure> {
+    let ((told, plugged), starting, all) = (oneshot::channel(), Arc::clone(service), config.clone());
+    // Aside, so that a signal is heard meanwhile. If it is, nobody asks any more what came of the start.
+    let plug = move || drop(told.send(starting.plug(&all)));
+    std::thread::Builder::new().name("xdock-start".into()).spawn(plug).map_err(cannot_run)?;
+    tokio::select! {
+        plugged = plugged => plugged.map_err(|error| cannot_run(io::Error::other(error)))??,
+        signal = signals.end() => return Ok(signal),
+    }
+    tell_start(config);
+    until(signals, sockets, Arc::clone(service)).await.map_err(cannot_run)
 }
 
 /// Keeps this thread, and those that it starts from now on, off the workers' cores: a capture or a request that runs there holds
@@ -93,6 +116,14 @@ impl Signals {
             [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
         Ok(Self { terminate: terminate?, interrupt: interrupt?, hangup: hangup? })
     }
+
+    /// Waits for the one that ends the switch; says which.
+    async fn end(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }
 
 /// Serves until a signal comes; says which.
@@ -115,7 +146,6 @@ async fn until(
     Ok(tokio::select! {
         () = control => "",
         () = metrics => "",
-        () = observe(Arc::clone(&service), log_happening) => "",
         () = reload_on(&mut signals.hangup, Arc::clone(&service)) => "",
         _ = signals.terminate.recv() => "SIGTERM",
         _ = signals.interrupt.recv() => "SIGINT",
@@ -130,16 +160,6 @@ async fn reload_on(hangup: &mut Signal, service: Arc<Service>) {
     }
 }
 
-fn log_happening(port: &str, happening: Happening) {
-    match happening {
-        Happening::PortUp => info!(port, "port up"),
-        Happening::PortDown => warn!(port, "port down"),
-        Happening::MacFlapping(dropped) => {
-            warn!(port, dropped, "MAC addresses jump between ports, pinned: a loop, or an address used twice");
-        }
-    }
-}
-
 /// Tells whoever started us. That nobody listens is no reason to stop.
 fn ready() {
     let mut out = io::stdout();
@@ -147,11 +167,29 @@ fn ready() {
     let _ = sd_notify::notify(&[NotifyState::Ready]);
 }
 
-/// Tells of a port that will not work again.
-pub fn port_gone(port: &str, error: &io::Error) {
-    eprintln!("xdock: port {port}: gone: {error}; its interface or its namespace was deleted");
+/// Tells what becomes of a port.
+pub fn tell_fate(port: &str, fate: &Fate) {
+    match fate {
+        Fate::Gone(why) => eprintln!("xdock: port {port}: gone: {why}"),
+        Fate::Back => eprintln!("xdock: port {port}: open again"),
+        Fate::Refused(why) => eprintln!("xdock: port {port}: cannot be opened again: {why}"),
+        Fate::Up => eprintln!("xdock: port {port}: up"),
+        Fate::Down => eprintln!("xdock: port {port}: down"),
+        Fate::MacJumps { mac, elsewhere, .. } => {
+            eprintln!("xdock: port {port}: {mac} jumps between it and port {elsewhere}");
+        }
+    }
 }
 
-fn log_gone(port: &str, error: &io::Error) {
-    error!(port, %error, "port gone: its interface or its namespace was deleted");
+fn log_fate(port: &str, fate: &Fate) {
+    match fate {
+        Fate::Gone(why) => error!(port, why, "port gone: its interface or its namespace was deleted"),
+        Fate::Back => info!(port, "port open again"),
+        Fate::Refused(why) => warn!(port, why, "port cannot be opened again yet"),
+        Fate::Up => info!(port, "port up"),
+        Fate::Down => warn!(port, "port down"),
+        Fate::MacJumps { mac, vlan, elsewhere } => {
+            warn!(port, mac, vlan, elsewhere, "a MAC address jumps between ports: a loop, or an address used twice");
+        }
+    }
 }

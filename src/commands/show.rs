@@ -1,12 +1,11 @@
 //! `xdock show`: the state of a running switch, as tables or as the control socket's own JSON.
 
-use std::io::Write;
+use std::io::{BufWriter, Write};
 
 use crossdock::control::api::{DomainInfo, Drops, FdbInfo, FlowInfo, PortInfo, WorkerInfo};
-use hyper::Method;
 use serde::de::DeserializeOwned;
 
-use super::ask;
+use super::{pretty, read};
 use crate::cli::{ListArgs, ShowCommand};
 use crate::failure::Failure;
 use crate::table::Table;
@@ -25,45 +24,50 @@ pub fn run(command: &ShowCommand) -> Result<(), Failure> {
 
 fn show<T: DeserializeOwned>(args: &ListArgs, what: &str, table: fn(T) -> Table) -> Result<(), Failure> {
     let command = format!("show {what}");
-    let answer = ask(&command, &args.target, Method::GET, &format!("/v1/{what}"), None)?;
-    let mut out = std::io::stdout().lock();
+    let answer = read(&command, &args.target, &format!("/v1/{what}"))?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
     if args.json {
-        writeln!(out, "{answer:#}")?;
-        return Ok(());
+        pretty::write(&answer, &mut out)?;
+    } else {
+        let rows = serde_json::from_str(&answer).map_err(|e| Failure::new(&command, e, other_version()))?;
+        table(rows).write(&mut out)?;
     }
-    let rows = serde_json::from_value(answer).map_err(|e| Failure::new(&command, e, other_version()))?;
-    table(rows).write(&mut out)?;
-    Ok(())
+    Ok(out.flush()?)
 }
 
 pub fn other_version() -> Option<String> {
     Some("is the switch of another version? --json shows what it said".into())
 }
 
+/// The columns of ports. The last is there only where a port has something to say in it.
+const PORTS: [&str; 14] = [
+    "NAME",
+    "STATE",
+    "DOMAIN",
+    "VLAN",
+    "IFNAME",
+    "NETNS",
+    "MTU",
+    "MAC",
+    "RX-FRAMES",
+    "RX-BYTES",
+    "TX-FRAMES",
+    "TX-BYTES",
+    "DROPS",
+    "REASON",
+];
+
 pub fn ports(ports: Vec<PortInfo>) -> Table {
-    let mut table = Table::new(&[
-        "NAME",
-        "STATE",
-        "DOMAIN",
-        "VLAN",
-        "IFNAME",
-        "NETNS",
-        "MTU",
-        "MAC",
-        "RX-FRAMES",
-        "RX-BYTES",
-        "TX-FRAMES",
-        "TX-BYTES",
-        "DROPS",
-    ]);
+    let reasons = ports.iter().any(|port| port.reason.is_some());
+    let mut table = Table::new(if reasons { &PORTS } else { &PORTS[..PORTS.len() - 1] });
     for port in ports {
         let numbers = [port.rx_frames, port.rx_bytes, port.tx_frames, port.tx_bytes, port.drops.values().sum()];
-        let state = if port.up { "up" } else { "down" };
         let netns = port.netns.unwrap_or_default();
         let vlan = port.vlan.map(|keys| keys.to_string()).unwrap_or_default();
         let (mtu, mac) = (port.mtu.to_string(), port.mac.unwrap_or_default());
-        let words = [port.name, state.into(), port.domain, vlan, port.ifname, netns, mtu, mac];
-        table.row(words.into_iter().chain(numbers.map(|n| n.to_string())));
+        let words = [port.name, port.state.name().into(), port.domain, vlan, port.ifname, netns, mtu, mac];
+        let reason = reasons.then(|| port.reason.unwrap_or_default());
+        table.row(words.into_iter().chain(numbers.map(|n| n.to_string())).chain(reason));
     }
     table
 }

@@ -4,7 +4,7 @@
 //! ports go before the domains they were in, domains come before the ports that join them, and a port that merely changes
 //! its domain finds the new one and has left the old one in time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
 
@@ -87,17 +87,20 @@ impl Difference {
     #[must_use]
     pub fn between(running: &Config, gone: &BTreeSet<String>, wanted: &Config) -> Self {
         let mut difference = Self { restart: keys(&running.engine, &wanted.engine), ..Self::default() };
+        let domains = by_name(&running.domain, |domain| &domain.name);
+        let ports = by_name(&running.port, |port| &port.name);
         for domain in &wanted.domain {
-            difference.domain(running.domain.iter().find(|known| known.name == domain.name), domain);
+            difference.domain(domains.get(domain.name.as_str()).copied(), domain);
         }
         for port in &wanted.port {
-            let known = running.port.iter().find(|known| known.name == port.name);
-            difference.port(known, gone.contains(&port.name), port);
+            difference.port(ports.get(port.name.as_str()).copied(), gone.contains(&port.name), port);
         }
-        for domain in running.domain.iter().filter(|known| wanted.domain.iter().all(|d| d.name != known.name)) {
+        let domains = by_name(&wanted.domain, |domain| &domain.name);
+        let ports = by_name(&wanted.port, |port| &port.name);
+        for domain in running.domain.iter().filter(|known| !domains.contains_key(known.name.as_str())) {
             difference.step(Item::domain(&domain.name), Purpose::Removed, Action::RemoveDomain);
         }
-        for port in running.port.iter().filter(|known| wanted.port.iter().all(|p| p.name != known.name)) {
+        for port in running.port.iter().filter(|known| !ports.contains_key(known.name.as_str())) {
             difference.step(Item::port(&port.name), Purpose::Removed, Action::RemovePort);
         }
         difference.steps.sort_by_key(|step| step.action.turn());
@@ -136,9 +139,13 @@ impl Difference {
     }
 }
 
+fn by_name<T>(items: &[T], name: impl Fn(&T) -> &String) -> HashMap<&str, &T> {
+    items.iter().map(|item| (name(item).as_str(), item)).collect()
+}
+
 impl Action {
-    /// When it is its turn.
-    fn turn(&self) -> u8 {
+    /// When it is its turn: actions of one turn are of one kind.
+    pub(crate) fn turn(&self) -> u8 {
         match self {
             Self::RemovePort => 0,
             Self::AddDomain(_) => 1,

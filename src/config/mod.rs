@@ -71,9 +71,9 @@ pub struct EngineConfig {
     pub persist: bool,
     /// Flow-cache entries of a worker.
     pub flows_max: u32,
-    /// Frames of 4 KiB.
+    /// Most frames of 4 KiB.
     pub frames: u32,
-    /// Frames of 68 KiB.
+    /// Most frames of 68 KiB.
     pub super_frames: u32,
 }
 
@@ -119,6 +119,9 @@ pub struct DomainConfig {
     /// that is not known.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "value::as_text")]
     pub mac: Option<Mac>,
+    /// Whether ports without `vlan` are untagged ports of VLAN 1. Otherwise they know of no VLANs, and tags pass untouched
+    /// between them.
+    pub vlan_filtering: bool,
 }
 
 impl DomainConfig {
@@ -126,7 +129,7 @@ impl DomainConfig {
     #[must_use]
     pub fn new(name: String) -> Self {
         let Domain { ageing_s, fdb_max, .. } = Domain::new(&name);
-        Self { name, ageing_s, fdb_max: fdb_max as u32, mac: None }
+        Self { name, ageing_s, fdb_max: fdb_max as u32, mac: None, vlan_filtering: false }
     }
 
     /// Reads the JSON that this type serialises to.
@@ -153,7 +156,7 @@ pub struct PortConfig {
     /// The interface's namespace, a name under `/run/netns` or a path; `None`: the switch's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub netns: Option<String>,
-    /// The interface's MAC address; `None`: a random one.
+    /// The MAC address of a TAP; `None`: one drawn from the machine's identity and the port's name.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "value::as_text")]
     pub mac: Option<Mac>,
     /// The addresses of a TAP.

@@ -95,6 +95,7 @@ pub(super) fn domain(mut fields: Fields<'_>, report: &mut Report) -> Located<Dom
     domain.ageing_s = fields.value("ageing_s", integer(AGEING_S, "seconds")).unwrap_or(domain.ageing_s);
     domain.fdb_max = fields.value("fdb_max", integer(FDB_MAX, "entries")).unwrap_or(domain.fdb_max);
     domain.mac = fields.value("mac", |value| station(&text(value)?));
+    domain.vlan_filtering = fields.value("vlan_filtering", boolean).unwrap_or(domain.vlan_filtering);
     Located { value: domain, keys: fields.finish(report) }
 }
 

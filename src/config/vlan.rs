@@ -16,6 +16,14 @@ const EXAMPLES: &str = "{ access = 10 }, { trunk = [10, \"20-29\"], native = 10 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vlan(pub Tagging);
 
+impl Vlan {
+    /// Whether frames without a tag may come in.
+    #[must_use]
+    pub fn takes_untagged(&self) -> bool {
+        !matches!(self.0, Tagging::Trunk { native: None, .. })
+    }
+}
+
 impl Serialize for Vlan {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         VlanKeys::of(&self.0).serialize(serializer)

@@ -128,6 +128,12 @@ pub struct PortInfo {
     pub vlan: Option<VlanKeys>,
     /// Whether frames can pass.
     pub up: bool,
+    /// How it is.
+    #[serde(default)]
+    pub state: PortState,
+    /// Why no frame can pass, as a sentence without a full stop; `None`: some can.
+    #[serde(default)]
+    pub reason: Option<String>,
     /// IP MTU in bytes.
     pub mtu: u16,
     /// The interface's MAC address, where it is known.
@@ -140,16 +146,44 @@ pub struct PortInfo {
     pub tx_frames: u64,
     /// Their bytes.
     pub tx_bytes: u64,
-    /// Frames that the switch made: copies of frames from this port for a flood, and segments of super-frames to this port,
-    /// of which the last is not counted. Over all ports that ever were,
+    /// Frames that the switch made: copies of frames from this port for a flood, announcements of its addresses, and segments of
+    /// super-frames to this port, of which the last is not counted. Over all ports that ever were,
     /// `rx_frames + generated = tx_frames + coalesced + drops`.
     pub generated: u64,
     /// Frames to this port that were joined to others, into super-frames.
     pub coalesced: u64,
+    /// Times that a MAC address jumped between this port and others faster than hosts move, and was pinned to one of them.
+    #[serde(default)]
+    pub mac_flaps: u64,
     /// Frames dropped at this port, by reason; reasons that never occurred are absent.
     pub drops: BTreeMap<String, u64>,
     /// What may be left undone in a frame to or from the port.
     pub offload: OffloadInfo,
+}
+
+/// How a port is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PortState {
+    /// Frames can pass.
+    Up,
+    /// Its interface is there, but not up.
+    #[default]
+    Down,
+    /// Its interface, or its namespace, is not there. It is opened again when that is back.
+    Gone,
+}
+
+impl PortState {
+    /// Its name, as in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Gone => "gone",
+        }
+    }
 }
 
 /// What a port's frames may leave to the receiver.
@@ -176,6 +210,8 @@ pub struct DomainInfo {
     pub fdb_max: u32,
     /// The bridge's own MAC address.
     pub mac: Option<String>,
+    /// Whether ports that have no VLANs of their own are untagged ports of VLAN 1.
+    pub vlan_filtering: bool,
     /// Its ports.
     pub ports: Vec<String>,
     /// Entries of its FDB now.

@@ -58,6 +58,23 @@ impl ClientError {
 /// The switch cannot be reached, breaks off, or refuses.
 pub fn request(socket: &Path, method: Method, path: &str, body: Option<&Value>) -> Result<Value, ClientError> {
     let body = body.map_or_else(Bytes::new, |json| json.to_string().into());
+    let (status, answer) = converse(socket, method, path, body)?;
+    understand(status, &answer)
+}
+
+/// Asks the switch that listens on `socket` to show something; gives its JSON as it is.
+///
+/// # Errors
+/// The switch cannot be reached, breaks off, or refuses.
+pub fn read(socket: &Path, path: &str) -> Result<String, ClientError> {
+    let (status, answer) = converse(socket, Method::GET, path, Bytes::new())?;
+    if !status.is_success() {
+        return Err(refusal(status, &answer));
+    }
+    String::from_utf8(answer.into()).map_err(|e| ClientError::NoAnswer(e.to_string()))
+}
+
+fn converse(socket: &Path, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes), ClientError> {
     let request = Request::builder()
         .method(method)
         .uri(path)
@@ -66,8 +83,7 @@ pub fn request(socket: &Path, method: Method, path: &str, body: Option<&Value>) 
         .body(Full::new(body))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
     let runtime = runtime.map_err(|e| ClientError::NoAnswer(e.to_string()))?;
-    let (status, answer) = runtime.block_on(exchange(socket, request))?;
-    understand(status, &answer)
+    runtime.block_on(exchange(socket, request))
 }
 
 /// A conversation with the switch that listens on `socket`.
@@ -90,12 +106,15 @@ async fn exchange(socket: &Path, request: Request<Full<Bytes>>) -> Result<(Statu
 
 pub(super) fn understand(status: StatusCode, answer: &[u8]) -> Result<Value, ClientError> {
     if !status.is_success() {
-        let unclear =
-            |_| ErrorBody { error: format!("the switch answered {status}"), hint: None, problems: Vec::new() };
-        return Err(ClientError::Refused(serde_json::from_slice(answer).unwrap_or_else(unclear)));
+        return Err(refusal(status, answer));
     }
     if answer.is_empty() {
         return Ok(Value::Null);
     }
     serde_json::from_slice(answer).map_err(|e| ClientError::NoAnswer(e.to_string()))
+}
+
+fn refusal(status: StatusCode, answer: &[u8]) -> ClientError {
+    let unclear = |_| ErrorBody { error: format!("the switch answered {status}"), hint: None, problems: Vec::new() };
+    ClientError::Refused(serde_json::from_slice(answer).unwrap_or_else(unclear))
 }

@@ -1,6 +1,7 @@
 //! What each request does: method, path and body in, status and JSON out.
 
 use hyper::{Method, StatusCode};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::api::trace::TraceRequest;
@@ -23,6 +24,8 @@ pub(super) struct Answer {
 pub(super) enum Body {
     /// JSON; null for an empty body.
     Json(Value),
+    /// JSON that is written already: of lists that may be long.
+    Written(String),
     /// Prometheus text.
     Metrics(String),
 }
@@ -30,6 +33,13 @@ pub(super) enum Body {
 impl Answer {
     fn new(status: StatusCode, body: Value) -> Self {
         Self { status, allow: None, body: Body::Json(body) }
+    }
+
+    /// What there is to show.
+    fn shown(list: &impl Serialize) -> Self {
+        // Nothing that is shown has a map with keys that are no strings, or fails otherwise.
+        let body = Body::Written(serde_json::to_string(list).unwrap_or_default());
+        Self { status: StatusCode::OK, allow: None, body }
     }
 
     /// A refusal in words.
@@ -96,17 +106,17 @@ pub(super) fn scrape(service: &Service, method: &Method, path: &str, _body: &[u8
 }
 
 fn get(service: &Service, what: &str) -> Option<Result<Answer, Refusal>> {
-    let state = match what {
-        "version" => Ok(json!(Version { version: env!("CARGO_PKG_VERSION").into(), pid: std::process::id() })),
-        "ports" => Ok(json!(service.ports())),
-        "domains" => service.domains().map(|domains| json!(domains)),
-        "fdb" => service.fdb().map(|entries| json!(entries)),
-        "flows" => service.flows().map(|flows| json!(flows)),
-        "drops" => Ok(json!(service.drops())),
-        "workers" => Ok(json!(service.workers())),
+    let answer = match what {
+        "version" => Ok(Answer::shown(&Version { version: env!("CARGO_PKG_VERSION").into(), pid: std::process::id() })),
+        "ports" => Ok(Answer::shown(&service.ports())),
+        "domains" => service.domains().map(|domains| Answer::shown(&domains)),
+        "fdb" => service.fdb().map(|entries| Answer::shown(&entries)),
+        "flows" => service.flows().map(|flows| Answer::shown(&flows)),
+        "drops" => Ok(Answer::shown(&service.drops())),
+        "workers" => Ok(Answer::shown(&service.workers())),
         _ => return None,
     };
-    Some(state.map(|body| Answer::new(StatusCode::OK, body)))
+    Some(answer)
 }
 
 fn metrics(service: &Service) -> Result<Answer, Refusal> {
@@ -120,8 +130,7 @@ fn reload(service: &Service) -> Answer {
 fn add_port(service: &Service, body: &[u8]) -> Result<Answer, Refusal> {
     let port = PortConfig::from_json(&parse(body)?)?;
     service.add_port(&port)?;
-    let made = service.ports().into_iter().find(|made| made.name == port.name);
-    Ok(Answer::new(StatusCode::CREATED, json!(made)))
+    Ok(Answer::new(StatusCode::CREATED, json!(service.port(&port.name))))
 }
 
 fn add_domain(service: &Service, body: &[u8]) -> Result<Answer, Refusal> {
@@ -180,6 +189,7 @@ mod tests {
         let answer = answer(service, &Method::from_bytes(method.as_bytes()).unwrap(), path, body.as_bytes());
         match answer.body {
             Body::Json(json) => (answer.status.as_u16(), json),
+            Body::Written(json) => (answer.status.as_u16(), serde_json::from_str(&json).unwrap()),
             Body::Metrics(text) => (answer.status.as_u16(), json!(text)),
         }
     }

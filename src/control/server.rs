@@ -115,7 +115,7 @@ async fn handle(
     Ok(response(&answer).map(Either::Left))
 }
 
-/// Does what may wait for the switch (an interface that is being made holds its registry) where nobody else waits for it.
+/// Does what may wait for the switch (a worker that is busy, an interface that is being made) where nobody else waits for it.
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Answer> {
     let broken = |_| Answer::error(StatusCode::INTERNAL_SERVER_ERROR, "the request could not be finished", None);
     tokio::task::spawn_blocking(work).await.map_err(broken)
@@ -143,6 +143,7 @@ fn response(answer: &Answer) -> Response<Full<Bytes>> {
     let (kind, body) = match &answer.body {
         Body::Json(Value::Null) => ("application/json", Bytes::new()),
         Body::Json(json) => ("application/json", format!("{json}\n").into()),
+        Body::Written(json) => ("application/json", format!("{json}\n").into()),
         Body::Metrics(text) => (metrics::CONTENT_TYPE, text.clone().into()),
     };
     let mut response = Response::new(Full::new(body));

@@ -2,57 +2,68 @@
 //!
 //! Every call may take as long as creating an interface takes (milliseconds); none waits for traffic.
 
+mod announce;
 mod capture;
-pub mod observe;
+mod keeper;
+mod mac;
+mod namespaces;
 #[cfg(test)]
 pub(crate) mod occupied;
+mod plugging;
+mod pool;
 mod ports;
 mod refusal;
 mod reload;
+mod roster;
 mod trace;
 mod view;
 
 pub use capture::{Stream, Tally};
+pub use keeper::Fate;
 pub use refusal::{Kind, Refusal};
 pub use reload::ReloadError;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use crossdock_engine::switch::{self, Membership, Switch};
 use crossdock_engine::tables::storm::StormCaps;
 use crossdock_engine::tables::topology::Domain;
-use crossdock_engine::worker::{Event, Polling, WorkerConfig};
+use crossdock_engine::worker::{Polling, WorkerConfig};
 
+use announce::Announcements;
 use capture::Captures;
+use mac::Machine;
 use tracing::info;
 
 use crate::config::{Config, DomainConfig, EngineConfig, Poll, PortConfig};
-use ports::{Common, Handle};
+use ports::Common;
+use roster::Roster;
 
-/// A running switch. Dropping it closes every port.
+/// A running switch. Dropping it stops it.
 pub struct Service {
     switch: Switch,
-    ports: Mutex<BTreeMap<String, Entry>>,
+    roster: Mutex<Roster>,
+    /// Told when a port is no longer being opened.
+    settled: Condvar,
     domains: Mutex<BTreeMap<String, DomainConfig>>,
     engine: EngineConfig,
+    machine: Machine,
     /// The file that it was made from, and is made like again by a reload.
     source: Option<PathBuf>,
-    /// Ports that will not work again.
-    gone: Arc<Mutex<BTreeSet<String>>>,
     /// Held while a reload is under way.
     reloading: Mutex<()>,
     captures: Captures,
     common: Common,
-}
-
-/// How a port was asked for, and what is kept of it.
-struct Entry {
-    config: PortConfig,
-    handle: Box<dyn Handle>,
+    announcements: Mutex<Announcements>,
+    /// Whether ports may be made and removed; held meanwhile.
+    running: RwLock<bool>,
+    /// What takes long is to come to its end.
+    ending: AtomicBool,
 }
 
 impl Service {
@@ -61,28 +72,49 @@ impl Service {
     /// # Errors
     /// The first thing that cannot be had. Nothing is left behind then but what an earlier switch had left (`persist`).
     pub fn start(config: &Config) -> Result<Self, Refusal> {
-        let switch = Switch::new(engine_config(&config.engine)).map_err(cannot_start)?;
+        let service = Self::prepare(config)?;
+        service.plug(config)?;
+        Ok(service)
+    }
+
+    /// Starts a switch with all its domains, but no port yet: [`Service::plug`] brings them, and [`Service::stop`] ends that
+    /// early.
+    ///
+    /// # Errors
+    /// The first thing that cannot be had.
+    pub fn prepare(config: &Config) -> Result<Self, Refusal> {
         let service = Self {
-            switch,
-            ports: Mutex::default(),
+            switch: Switch::new(engine_config(&config.engine)).map_err(cannot_start)?,
+            roster: Mutex::default(),
+            settled: Condvar::new(),
             domains: Mutex::default(),
             engine: config.engine.clone(),
+            machine: Machine::this(),
             source: None,
-            gone: Arc::default(),
             reloading: Mutex::default(),
             captures: Captures::default(),
             common: Common::default(),
+            announcements: Mutex::default(),
+            running: RwLock::new(true),
+            ending: AtomicBool::new(false),
         };
         config.domain.iter().try_for_each(|domain| service.make_domain(domain))?;
-        config.port.iter().try_for_each(|port| service.open_port(port))?;
-        config.port.iter().try_for_each(|port| service.keep(port))?;
         Ok(service)
+    }
+
+    /// Opens the ports of the configuration that it was prepared for, many side by side.
+    ///
+    /// # Errors
+    /// One of them cannot be had. The others are to be thrown away then, and the switch with them.
+    pub fn plug(&self, config: &Config) -> Result<(), Refusal> {
+        self.open_first(&config.port)
     }
 
     /// With the file that a reload reads. It need not be there yet.
     #[must_use]
-    pub fn made_from(self, file: PathBuf) -> Self {
-        Self { source: Some(file), ..self }
+    pub fn made_from(mut self, file: PathBuf) -> Self {
+        self.source = Some(file);
+        self
     }
 
     /// The switch itself.
@@ -133,102 +165,14 @@ impl Service {
         Ok(())
     }
 
-    /// Makes a port and opens it.
-    ///
-    /// # Errors
-    /// Its name is taken, its domain does not exist, or it cannot be made.
-    pub fn add_port(&self, port: &PortConfig) -> Result<(), Refusal> {
-        self.make_port(port)?;
-        info!(port = port.name, domain = port.domain, "port added");
-        Ok(())
+    fn roster(&self) -> MutexGuard<'_, Roster> {
+        locked(&self.roster)
     }
+}
 
-    fn make_port(&self, port: &PortConfig) -> Result<(), Refusal> {
-        self.open_port(port)?;
-        self.keep(port)
-    }
-
-    /// Lets what was made for an open port outlive the switch, if it is to. It comes last, so that a failure before leaves
-    /// nothing behind.
-    fn keep(&self, port: &PortConfig) -> Result<(), Refusal> {
-        let entries = self.entries();
-        let entry = entries.get(&port.name).filter(|_| self.engine.persist);
-        entry.map_or(Ok(()), |entry| entry.handle.keep()).map_err(|error| {
-            let what = format!("port {}: its interface cannot outlive the switch: {error}", port.name);
-            Refusal::new(Kind::Failed, what, "leave persist out under [engine]")
-        })
-    }
-
-    fn open_port(&self, port: &PortConfig) -> Result<(), Refusal> {
-        let mut ports = self.entries();
-        self.check_new(&ports, port)?;
-        let made = ports::make(port, self.engine.persist, &self.common)?;
-        self.switch.add_port(made.port, &membership(port))?;
-        ports.insert(port.name.clone(), Entry { config: port.clone(), handle: made.handle });
-        Ok(())
-    }
-
-    /// Changes how an open port takes part in its domain, or the domain it is in.
-    ///
-    /// # Errors
-    /// There is no such port or domain.
-    fn change_port(&self, port: &PortConfig) -> Result<(), Refusal> {
-        self.switch.change_port(&port.name, &membership(port))?;
-        if let Some(entry) = self.entries().get_mut(&port.name) {
-            entry.config = port.clone();
-        }
-        Ok(())
-    }
-
-    /// Closes a port and removes the interface made for it.
-    ///
-    /// # Errors
-    /// There is none of that name.
-    pub fn remove_port(&self, name: &str) -> Result<(), Refusal> {
-        self.unmake_port(name)?;
-        info!(port = name, "port removed");
-        Ok(())
-    }
-
-    fn unmake_port(&self, name: &str) -> Result<(), Refusal> {
-        let mut ports = self.entries();
-        if let Some(entry) = ports.get(name) {
-            entry.handle.release();
-        }
-        self.switch.remove_port(name)?;
-        ports.remove(name);
-        locked(&self.gone).remove(name);
-        Ok(())
-    }
-
-    /// Calls `tell` with the name of each port that is gone for good, and why, until the switch ends.
-    ///
-    /// # Errors
-    /// No thread can be started for it.
-    pub fn watch(&self, tell: impl Fn(&str, &io::Error) + Send + 'static) -> io::Result<()> {
-        let events = self.switch.events().clone();
-        let gone = Arc::clone(&self.gone);
-        let watch = move || {
-            for Event::PortGone { name, error } in events {
-                locked(&gone).insert(name.clone());
-                tell(&name, &error);
-            }
-        };
-        std::thread::Builder::new().name("xdock-events".into()).spawn(watch).map(drop)
-    }
-
-    /// Refuses before any interface is made for nothing.
-    fn check_new(&self, ports: &BTreeMap<String, Entry>, port: &PortConfig) -> Result<(), Refusal> {
-        if ports.contains_key(&port.name) {
-            return Err(switch::Error::Exists(format!("port {}", port.name)).into());
-        }
-        ports::check_interface(port, ports.values().map(|entry| &entry.config))?;
-        let domains: Vec<String> = self.switch.domains().into_iter().map(|domain| domain.name).collect();
-        if domains.contains(&port.domain) { Ok(()) } else { Err(no_domain(port, &domains)) }
-    }
-
-    fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
-        locked(&self.ports)
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
@@ -238,7 +182,13 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn engine_domain(domain: &DomainConfig) -> Domain {
-    Domain { ageing_s: domain.ageing_s, fdb_max: domain.fdb_max as usize, mac: domain.mac, ..Domain::new(&domain.name) }
+    Domain {
+        ageing_s: domain.ageing_s,
+        fdb_max: domain.fdb_max as usize,
+        mac: domain.mac,
+        vlan_filtering: domain.vlan_filtering,
+        ..Domain::new(&domain.name)
+    }
 }
 
 fn engine_config(engine: &EngineConfig) -> switch::Config {
@@ -274,15 +224,6 @@ fn cannot_start(error: io::Error) -> Refusal {
         _ => "frames, super_frames and flows_max under [engine] say how much memory it takes",
     };
     Refusal::new(Kind::Failed, format!("cannot start the switch: {error}"), hint)
-}
-
-fn no_domain(port: &PortConfig, domains: &[String]) -> Refusal {
-    let what = format!("port {}: no domain \"{}\"", port.name, port.domain);
-    let hint = match domains {
-        [] => format!("add it first: xdock domain add {}", port.domain),
-        names => format!("the domains are {}", names.join(", ")),
-    };
-    Refusal::new(Kind::Unknown, what, hint)
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use tracing::{error, info, warn};
 
-use super::{Kind, Refusal, Service, locked};
+use super::{Kind, Refusal, Service, keeper, locked};
 use crate::config::difference::{Action, Difference, Item, ItemKind, Purpose, Step};
-use crate::config::{self, Config, LoadError, Problem, Report};
+use crate::config::{self, Config, LoadError, PortConfig, Problem, Report};
 use crate::control::api::{ProblemInfo, ReloadFailure, Reloaded, ReloadedItem};
 
 /// Why nothing was changed.
@@ -59,7 +59,12 @@ impl Service {
     fn reload_alone(&self) -> Result<Reloaded, ReloadError> {
         let file = self.source.clone().ok_or(ReloadError::NoFile)?;
         let wanted = config::load(&file)?;
-        let gone = locked(&self.gone).clone();
+        let gone = self
+            .roster()
+            .absent()
+            .filter(|entry| can_be_made(&entry.config))
+            .map(|entry| entry.config.name.clone())
+            .collect();
         let difference = Difference::between(&self.running(), &gone, &wanted);
         let problems: Vec<_> = difference.steps.iter().filter_map(|step| missing_namespace(&step.action)).collect();
         if !problems.is_empty() {
@@ -73,7 +78,7 @@ impl Service {
         Config {
             engine: self.engine.clone(),
             domain: locked(&self.domains).values().cloned().collect(),
-            port: self.entries().values().map(|entry| entry.config.clone()).collect(),
+            port: self.roster().iter().map(|entry| entry.config.clone()).collect(),
         }
     }
 
@@ -81,25 +86,54 @@ impl Service {
     fn go(&self, difference: Difference) -> Reloaded {
         let unchanged = difference.unchanged.iter().map(|item| info_of(item, &[])).collect();
         let mut done = Reloaded { restart: difference.restart, unchanged, ..Reloaded::default() };
-        for step in difference.steps {
-            match self.perform(&step) {
-                Ok(()) => note(&mut done, &step),
-                Err(refusal) => done.failed.push(failure(&step.item, refusal)),
+        for steps in difference.steps.chunk_by(|a, b| a.action.turn() == b.action.turn()) {
+            for (step, result) in steps.iter().zip(self.perform(steps)) {
+                match result {
+                    Ok(()) => note(&mut done, step),
+                    Err(refusal) => done.failed.push(failure(&step.item, refusal)),
+                }
             }
         }
         done
     }
 
-    fn perform(&self, step: &Step) -> Result<(), Refusal> {
+    /// Does steps of one kind: ports are made and removed side by side.
+    fn perform(&self, steps: &[Step]) -> Vec<Result<(), Refusal>> {
+        match steps {
+            [Step { action: Action::AddPort(_), .. }, ..] => {
+                self.make_ports(&steps.iter().filter_map(wanted).collect::<Vec<_>>())
+            }
+            [Step { action: Action::RemovePort, .. }, ..] => {
+                let names: Vec<&str> = steps.iter().map(|step| step.item.name.as_str()).collect();
+                let removed = self.unmake_ports(&names);
+                steps.iter().map(|_| removed.clone()).collect()
+            }
+            _ => steps.iter().map(|step| self.perform_alone(step)).collect(),
+        }
+    }
+
+    fn perform_alone(&self, step: &Step) -> Result<(), Refusal> {
         match &step.action {
-            Action::RemovePort => self.unmake_port(&step.item.name),
-            Action::AddPort(port) => self.make_port(port),
             Action::ChangePort(port) => self.change_port(port),
             Action::RemoveDomain => self.unmake_domain(&step.item.name),
             Action::AddDomain(domain) => self.make_domain(domain),
             Action::ChangeDomain(domain) => self.change_domain(domain),
+            Action::AddPort(_) | Action::RemovePort => Ok(()),
         }
     }
+}
+
+/// The port that a step makes.
+fn wanted(step: &Step) -> Option<&PortConfig> {
+    match &step.action {
+        Action::AddPort(port) => Some(port),
+        _ => None,
+    }
+}
+
+/// Whether a port that is gone can be made anew. Until it can, it is left as it is.
+fn can_be_made(port: &PortConfig) -> bool {
+    keeper::missing_namespace(port).is_none()
 }
 
 /// What is wrong with the namespace of a port that is to be made, and what would be right.

@@ -37,8 +37,7 @@ impl Service {
     }
 
     fn build(&self, request: &TraceRequest) -> Result<Vec<u8>, Refusal> {
-        let ports = self.switch.ports().into_iter();
-        let own = ports.filter(|port| port.name == request.port).find_map(|port| port.caps.mac);
+        let own = self.switch.port(&request.port).and_then(|port| port.caps.mac);
         let fields = Fields::parse(request.fields.iter().map(String::as_str));
         let frame = fields.and_then(|fields| fields.frame(own.unwrap_or(ANYBODY)));
         frame.map_err(|error| invalid(error, "like src=02:00:00:00:00:01 dst=02:00:00:00:00:02 proto=udp dport=53"))

@@ -1,25 +1,35 @@
 //! The state of the switch in the shapes of the control socket.
 
-use std::collections::BTreeMap;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, HashMap};
 
 use crossdock_engine::drop::DropReason;
 use crossdock_engine::flow::FlowKey;
+use crossdock_engine::ports::{NetnsId, NetnsNames};
 use crossdock_engine::program::Action;
 use crossdock_engine::switch::{DomainStatus, FdbStatus, FlowStatus, PortStatus, WorkerStatus};
 use crossdock_engine::tables::vlan::Tagging;
 
-use super::{Entry, Refusal, Service};
-use crate::config::VlanKeys;
-use crate::control::api::{DomainInfo, DropInfo, Drops, FdbInfo, FlowInfo, OffloadInfo, PortInfo, WorkerInfo};
+use super::roster::Entry;
+use super::{Refusal, Service};
+use crate::config::{PortKind, VlanKeys};
+use crate::control::api::{
+    DomainInfo, DropInfo, Drops, FdbInfo, FlowInfo, OffloadInfo, PortInfo, PortState, WorkerInfo,
+};
 
 impl Service {
     /// All ports, by name.
     pub fn ports(&self) -> Vec<PortInfo> {
-        let entries = self.entries();
-        let info = |status: PortStatus| Some(port(entries.get(&status.name)?, status));
-        let mut ports: Vec<_> = self.switch.ports().into_iter().filter_map(info).collect();
-        ports.sort_by(|a, b| a.name.cmp(&b.name));
-        ports
+        let status = |status: PortStatus| (status.name.clone(), status);
+        let mut known: HashMap<String, PortStatus> = self.switch.ports().into_iter().map(status).collect();
+        let (roster, names) = (self.roster(), OnceCell::new());
+        roster.iter().filter_map(|entry| Some(port(entry, known.remove(&entry.config.name)?, &names))).collect()
+    }
+
+    /// One port.
+    pub fn port(&self, name: &str) -> Option<PortInfo> {
+        let status = self.switch.port(name)?;
+        Some(port(self.roster().get(name)?, status, &OnceCell::new()))
     }
 
     /// All domains.
@@ -89,18 +99,22 @@ impl Service {
     }
 }
 
-fn port(entry: &Entry, status: PortStatus) -> PortInfo {
-    let place = entry.handle.whereabouts();
-    let (ifname, netns) = place.map_or((None, None), |place| (Some(place.ifname), place.netns));
+fn port(entry: &Entry, status: PortStatus, names: &OnceCell<NetnsNames>) -> PortInfo {
+    let place = entry.handle.as_ref().and_then(|handle| handle.whereabouts());
+    let netns = netns(entry, place.as_ref().and_then(|place| place.netns), names);
+    let (state, reason) = state(entry, status.up);
+    let ifname = place.map(|place| place.ifname);
     let drops = port_drops(&status);
     let count = &status.counters;
     PortInfo {
         ifname: ifname.unwrap_or_else(|| entry.config.ifname.clone()),
-        netns: netns.or_else(|| entry.config.netns.clone()),
+        netns,
         kind: status.kind.into(),
         domain: status.domain.unwrap_or_default(),
         vlan: (status.vlan != Tagging::Transparent).then(|| VlanKeys::of(&status.vlan)),
-        up: status.up,
+        up: state == PortState::Up,
+        state,
+        reason,
         mtu: status.caps.mtu,
         mac: status.caps.mac.map(|mac| mac.to_string()),
         rx_frames: count.rx_frames.get(),
@@ -109,10 +123,33 @@ fn port(entry: &Entry, status: PortStatus) -> PortInfo {
         tx_bytes: count.tx_bytes.get(),
         generated: count.generated.get(),
         coalesced: count.coalesced.get(),
+        mac_flaps: count.mac_flaps.get(),
         drops,
         offload: OffloadInfo { csum: status.caps.csum, tso: status.caps.tso, uso: status.caps.uso, tunnel: false },
         name: status.name,
     }
+}
+
+/// How a port is, and why no frame can pass.
+fn state(entry: &Entry, up: bool) -> (PortState, Option<String>) {
+    let ifname = &entry.config.ifname;
+    match (&entry.absence, up, entry.config.kind) {
+        (Some(absence), ..) => (PortState::Gone, Some(absence.why.clone())),
+        (None, true, _) => (PortState::Up, None),
+        (None, false, PortKind::Tap) => (PortState::Down, Some(format!("its interface \"{ifname}\" is set down"))),
+        (None, false, PortKind::Pcap) => (PortState::Down, Some("its file is not being played".into())),
+        (None, false, _) => {
+            (PortState::Down, Some(format!("its interface \"{ifname}\" is set down, or has no carrier")))
+        }
+    }
+}
+
+/// The name of the namespace that a port is in: as it was asked for unless it has moved. Only then are all names read, once.
+fn netns(entry: &Entry, place: Option<NetnsId>, names: &OnceCell<NetnsNames>) -> Option<String> {
+    let held = entry.handle.as_ref().and_then(|handle| handle.holds());
+    let elsewhere = place.filter(|id| held != Some(*id));
+    let found = elsewhere.and_then(|id| names.get_or_init(NetnsNames::read).of(id).map(str::to_owned));
+    found.or_else(|| entry.config.netns.clone())
 }
 
 fn port_drops(status: &PortStatus) -> BTreeMap<String, u64> {
@@ -126,6 +163,7 @@ fn domain(fdb_entries: u64, status: DomainStatus) -> DomainInfo {
         ageing_s: status.ageing_s,
         fdb_max: u32::try_from(status.fdb_max).unwrap_or(u32::MAX),
         mac: status.mac.map(|mac| mac.to_string()),
+        vlan_filtering: status.vlan_filtering,
         ports: status.ports,
         fdb_entries,
     }

@@ -20,10 +20,12 @@
 #![expect(unsafe_code, reason = "commands enter namespaces and CPUs between fork and exec")]
 #![allow(dead_code, reason = "each user takes the part it needs")]
 
+mod crowd;
 mod process;
 
 pub use process::Process;
 
+use rustix::mount::{UnmountFlags, unmount};
 use rustix::thread::{CpuSet, LinkNameSpaceType, move_into_link_name_space, sched_setaffinity};
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -38,6 +40,9 @@ use std::{io, panic, thread};
 
 /// Where `ip netns` keeps its namespaces.
 const NETNS: &str = "/run/netns";
+
+/// How long a switch may take to be ready.
+const READY: Duration = Duration::from_secs(10);
 
 /// One experiment: the prefix of its namespaces' names and a scratch directory, removed on drop.
 #[derive(Debug)]
@@ -89,11 +94,19 @@ impl Lab {
     /// # Errors
     /// When there is no binary, or it is not ready within 10 s; with what it wrote to stderr.
     pub fn xdock(&self, namespace: &Namespace, config: &str) -> io::Result<Process> {
+        self.xdock_within(namespace, config, READY)
+    }
+
+    /// The same with another patience.
+    ///
+    /// # Errors
+    /// When there is no binary, or it is not ready in time; with what it wrote to stderr.
+    pub fn xdock_within(&self, namespace: &Namespace, config: &str, patience: Duration) -> io::Result<Process> {
         let file = self.path("xdock.toml");
         fs::write(&file, config)?;
         let mut command = namespace.command(xdock_binary()?);
         let mut process = self.spawn("xdock", command.arg("run").arg("-c").arg(file))?;
-        process.wait_for_line("ready", Duration::from_secs(10))?;
+        process.wait_for_line("ready", patience)?;
         Ok(process)
     }
 }
@@ -172,8 +185,8 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        if let Err(error) = run(Command::new("ip").args(["netns", "del", &self.name])) {
-            eprintln!("{error}");
+        if let Err(error) = remove(&self.name) {
+            eprintln!("{}: {error}", self.name);
         }
     }
 }
@@ -191,10 +204,23 @@ impl Counters {
     /// # Errors
     /// When the interface is gone.
     pub fn received(&self) -> io::Result<u64> {
+        self.column(2)
+    }
+
+    /// Frames that the interface has sent since it exists.
+    ///
+    /// # Errors
+    /// When the interface is gone.
+    pub fn sent(&self) -> io::Result<u64> {
+        self.column(10)
+    }
+
+    /// A word of the interface's line, of which the name is the first (proc_pid_net(5)).
+    fn column(&self, index: usize) -> io::Result<u64> {
         let mut text = [0; 8192];
         let length = std::os::unix::fs::FileExt::read_at(&self.file, &mut text, 0)?;
         let text = String::from_utf8_lossy(&text[..length]);
-        let mut words = text.split_whitespace().skip_while(|word| *word != self.interface).skip(2);
+        let mut words = text.split_whitespace().skip_while(|word| *word != self.interface).skip(index);
         let count = words.next().and_then(|word| word.parse().ok());
         count.ok_or_else(|| io::Error::other(format!("no interface {}", self.interface)))
     }
@@ -238,6 +264,13 @@ pub fn xdock_binary() -> io::Result<&'static Path> {
     path.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "this build has no binary xdock"))
 }
 
+/// Takes a namespace's name away, as `ip netns del` does: it is gone when nobody is in it any more.
+fn remove(name: &str) -> io::Result<()> {
+    let path = Path::new(NETNS).join(name);
+    unmount(&path, UnmountFlags::DETACH)?;
+    fs::remove_file(path)
+}
+
 fn enter(namespace: &File) -> io::Result<()> {
     Ok(move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?)
 }
@@ -245,7 +278,9 @@ fn enter(namespace: &File) -> io::Result<()> {
 /// Removes namespaces and directories of labs whose process is gone. Best effort: two labs may do it at once.
 fn remove_stale() {
     for name in stale_names(Path::new(NETNS)) {
-        let _ = run(Command::new("ip").args(["netns", "del", &name]));
+        // A process that was killed in between may have left a file that is no mount.
+        let _ = unmount(Path::new(NETNS).join(&name), UnmountFlags::DETACH);
+        let _ = fs::remove_file(Path::new(NETNS).join(&name));
     }
     let scratch = std::env::temp_dir();
     for name in stale_names(&scratch) {

@@ -29,6 +29,7 @@ pub struct World {
     pub hosts: Vec<Namespace>,
     pub lab: Lab,
     engine: String,
+    domain: String,
     ports: Vec<HostPort>,
 }
 
@@ -62,7 +63,8 @@ impl World {
         let switch = lab.namespace("sw").unwrap();
         let hosts: Vec<_> = (1..=hosts).map(|n| lab.namespace(&format!("h{n}")).unwrap()).collect();
         hosts.iter().for_each(silence);
-        World { switch, ports: hosts.iter().map(|_| HostPort::tap(false)).collect(), hosts, lab, engine: String::new() }
+        let ports = hosts.iter().map(|_| HostPort::tap(false)).collect();
+        World { switch, ports, hosts, lab, engine: String::new(), domain: String::new() }
     }
 
     /// Adds a host that is no port yet.
@@ -74,6 +76,12 @@ impl World {
     /// Adds keys to `[engine]`.
     pub fn engine(mut self, keys: &str) -> World {
         self.engine += &format!("{keys}\n");
+        self
+    }
+
+    /// Adds keys to the domain.
+    pub fn domain(mut self, keys: &str) -> World {
+        self.domain += &format!("{keys}\n");
         self
     }
 
@@ -112,7 +120,7 @@ impl World {
 
     pub fn config(&self) -> String {
         let mut config = format!("[engine]\ncontrol = \"{}\"\n{}", self.socket().display(), self.engine);
-        config += "[[domain]]\nname = \"lan\"\n";
+        config += &format!("[[domain]]\nname = \"lan\"\n{}", self.domain);
         for (n, (host, port)) in (1..).zip(self.hosts.iter().zip(&self.ports)) {
             config += &format!("[[port]]\nname = \"h{n}\"\nkind = \"{}\"\ndomain = \"lan\"\n", port.kind);
             config += &match port.kind {

@@ -5,13 +5,16 @@ use crate::lab::{self, Process};
 use crate::systems::{Placement, Port, System};
 use crate::testbed::{H1, H2, MACS, Testbed};
 use anyhow::Result;
+use std::time::Instant;
 
 pub fn connect(bed: &mut Testbed) -> Result<()> {
     for host in (0..2).filter(|&host| is_veth(bed, host)) {
         add_veth(bed, host)?;
         bring_host_up(bed, host)?;
     }
-    bed.switch = Some(bed.lab.xdock(&bed.switch_namespace, &config(bed))?);
+    let begin = Instant::now();
+    let switch = bed.lab.xdock_within(&bed.switch_namespace, &config(bed), bed.neighbours.patience())?;
+    (bed.switch, bed.start) = (Some(switch), Some(begin.elapsed()));
     if bed.system == System::XdockCaptured {
         bed.helpers.push(capture(bed)?);
     }
@@ -21,7 +24,7 @@ pub fn connect(bed: &mut Testbed) -> Result<()> {
 /// Watches all frames for as long as the testbed stands.
 fn capture(bed: &Testbed) -> Result<Process> {
     let mut command = bed.switch_namespace.command(lab::xdock_binary()?);
-    command.args(["capture", "-w", "/dev/null", "--control"]).arg(bed.lab.path("control.sock"));
+    command.args(["capture", "-w", "/dev/null", "--control"]).arg(bed.socket());
     Ok(bed.lab.spawn("capture", &mut command)?)
 }
 
@@ -31,9 +34,9 @@ fn config(bed: &Testbed) -> String {
         "[engine]\ncores = {:?}\npoll = {:?}\ncontrol = {:?}\n\n[[domain]]\nname = \"lan\"\n",
         placement.workers(),
         bed.system.poll().unwrap_or("adaptive"),
-        bed.lab.path("control.sock"),
+        bed.socket(),
     );
-    engine + &port(bed, 0, placement) + &port(bed, 1, placement)
+    engine + &port(bed, 0, placement) + &port(bed, 1, placement) + &bed.neighbours.config
 }
 
 fn port(bed: &Testbed, host: usize, placement: Placement) -> String {

@@ -17,6 +17,16 @@ impl Batch {
         Batch { frames: Vec::with_capacity(limit), limit }
     }
 
+    /// A batch that takes no frames, and no memory.
+    pub(crate) const fn none() -> Batch {
+        Batch { frames: Vec::new(), limit: 0 }
+    }
+
+    /// Takes at most `limit` frames from now on, and never more than it was made for.
+    pub(crate) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit.min(self.frames.capacity());
+    }
+
     /// How many more frames fit.
     #[inline]
     pub fn room(&self) -> usize {
@@ -68,13 +78,31 @@ impl Batch {
     /// passing through an `Option`.
     #[inline(always)]
     pub(crate) fn consume(&mut self, mut take: impl FnMut(usize, Frame)) {
+        self.consume_while(|i, frame| {
+            take(i, frame);
+            true
+        });
+    }
+
+    /// The same until `take` says false; the frames behind stay.
+    #[inline(always)]
+    pub(crate) fn consume_while(&mut self, mut take: impl FnMut(usize, Frame) -> bool) {
         let n = self.frames.len();
+        let mut i = 0;
         // SAFETY: the first `n` frames are initialised; with the length at 0 the vector no longer owns them, and each is
-        // read once. Should `take` panic, the rest leaks, which is sound.
+        // read once. Should `take` panic, the rest leaks, which is sound. What was not read moves to the front, and is the
+        // vector's again.
         unsafe {
             self.frames.set_len(0);
-            for i in 0..n {
-                take(i, self.frames.as_ptr().add(i).read());
+            let start = self.frames.as_mut_ptr();
+            while i < n {
+                let goes_on = take(i, start.add(i).read());
+                i += 1;
+                if !goes_on {
+                    std::ptr::copy(start.add(i), start, n - i);
+                    self.frames.set_len(n - i);
+                    break;
+                }
             }
         }
     }

@@ -23,10 +23,12 @@
 #![expect(unsafe_code, reason = "frame memory: raw chunks of one mapping")]
 
 mod batch;
+mod outbox;
 mod pool;
 
 pub use batch::Batch;
-pub use pool::{Arena, Pool};
+pub(crate) use outbox::Outbox;
+pub use pool::{Arena, Pool, Shares};
 
 use pool::Chunk;
 use std::ops::{Deref, DerefMut};
@@ -118,6 +120,11 @@ enum Class {
 }
 
 impl Class {
+    /// The class of a frame of so many bytes.
+    const fn for_room(room: usize) -> Class {
+        if room <= SMALL_ROOM { Class::Small } else { Class::Super }
+    }
+
     const fn size(self) -> usize {
         match self {
             Class::Small => SMALL,
@@ -251,6 +258,12 @@ impl Frame {
     fn into_chunk(self) -> Chunk {
         // SAFETY: `headroom` is the distance from the chunk's start.
         Chunk(unsafe { self.data.sub(self.headroom as usize) })
+    }
+}
+
+impl AsRef<Frame> for Frame {
+    fn as_ref(&self) -> &Frame {
+        self
     }
 }
 

@@ -36,7 +36,7 @@ pub use crc32c::complete_sctp;
 pub use csum::{add, complete, pseudo_header, sum};
 pub use gro::Coalescer;
 pub use gso::{Checksums, Segments};
-pub use outbound::Outbound;
+pub use outbound::{Outbound, Takes};
 
 /// The offload asks for something that the frame's own headers contradict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

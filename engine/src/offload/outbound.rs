@@ -6,59 +6,81 @@ use crate::frame::{Batch, Frame, GsoKind};
 use crate::ports::{Caps, Io, Queue};
 use std::io;
 
-/// Makes frames such as a port can take. One for each queue that transmits.
-pub struct Outbound {
+/// What a port takes unfinished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Takes {
     csum: bool,
     tso: bool,
     uso: bool,
-    /// Frames of wire size, on their way to the port.
+}
+
+impl Takes {
+    /// By a port's capabilities. One that cannot take partial checksums cannot take super-frames either.
+    pub fn of(caps: &Caps) -> Takes {
+        Takes { csum: caps.csum, tso: caps.csum && caps.tso, uso: caps.csum && caps.uso }
+    }
+
+    /// Whether the port takes the frame as it is.
+    #[inline]
+    pub fn takes(self, frame: &Frame) -> bool {
+        let csum = self.csum || frame.offload.csum.is_none();
+        csum && frame.offload.gso.is_none_or(|gso| if gso.kind == GsoKind::Udp { self.uso } else { self.tso })
+    }
+}
+
+/// Makes frames such as a port can take. One for each worker.
+pub struct Outbound {
+    /// Frames of wire size, on their way to a port.
     wire: Batch,
     coalescer: Coalescer,
 }
 
 impl Outbound {
-    /// For a port of these capabilities and batches of at most `limit` frames. A port that cannot take partial checksums
-    /// cannot take super-frames either.
-    pub fn new(caps: &Caps, limit: usize) -> Outbound {
-        let (csum, tso, uso) = (caps.csum, caps.csum && caps.tso, caps.csum && caps.uso);
-        Outbound { csum, tso, uso, wire: Batch::new(limit), coalescer: Coalescer::new(limit) }
+    /// For batches of at most `limit` frames.
+    pub fn new(limit: usize) -> Outbound {
+        Outbound { wire: Batch::new(limit), coalescer: Coalescer::new(limit) }
     }
 
-    /// Transmits a batch. `wire_size` says that its frames come from a port that delivers no super-frames: they are
-    /// joined for a port that takes them.
+    /// Transmits a batch to a port that takes these. `wire_size` says that its frames come from a port that delivers no
+    /// super-frames: they are joined for a port that takes them.
     ///
     /// # Errors
     /// What the queue says; the batch is empty all the same.
     #[inline]
     pub fn transmit(
         &mut self,
+        takes: Takes,
         queue: &mut dyn Queue,
         io: &mut Io<'_>,
         batch: &mut Batch,
         wire_size: bool,
     ) -> io::Result<()> {
-        if self.tso && wire_size {
+        if takes.tso && wire_size {
             let coalesced = self.coalescer.join(batch, io.pool);
             io.count.coalesced.add(coalesced as u64);
         }
-        if self.csum && self.tso && self.uso || batch.iter().all(|frame| self.takes(frame)) {
+        if batch.is_empty() {
+            // What was lent to the queue leaves.
+            return queue.transmit(io, batch);
+        }
+        if takes.csum && takes.tso && takes.uso || batch.iter().all(|frame| takes.takes(frame)) {
             return hand_over(queue, io, batch);
         }
-        self.transmit_adapted(queue, io, batch)
+        self.transmit_adapted(takes, queue, io, batch)
     }
 
-    /// Whether the port takes the frame as it is.
-    fn takes(&self, frame: &Frame) -> bool {
-        let csum = self.csum || frame.offload.csum.is_none();
-        csum && frame.offload.gso.is_none_or(|gso| if gso.kind == GsoKind::Udp { self.uso } else { self.tso })
-    }
-
-    fn transmit_adapted(&mut self, queue: &mut dyn Queue, io: &mut Io<'_>, batch: &mut Batch) -> io::Result<()> {
+    fn transmit_adapted(
+        &mut self,
+        takes: Takes,
+        queue: &mut dyn Queue,
+        io: &mut Io<'_>,
+        batch: &mut Batch,
+    ) -> io::Result<()> {
         let mut outcome = Ok(());
         for mut frame in batch.drain() {
-            let adapted = match self.takes(&frame) {
+            let adapted = match takes.takes(&frame) {
                 true => self.push(queue, io, frame),
-                false if frame.offload.gso.is_some() => self.push_segments(queue, io, frame),
+                false if frame.offload.gso.is_some() => self.push_segments(takes, queue, io, frame),
                 false => match finish(&mut frame) {
                     Ok(()) => self.push(queue, io, frame),
                     Err(Unfit) => refuse(io, frame),
@@ -76,8 +98,8 @@ impl Outbound {
     }
 
     /// Cuts a super-frame. The last segment takes its place in the balance; without memory for the rest, it is dropped.
-    fn push_segments(&mut self, queue: &mut dyn Queue, io: &mut Io<'_>, frame: Frame) -> io::Result<()> {
-        let checksums = if self.csum { Checksums::Partial } else { Checksums::Complete };
+    fn push_segments(&mut self, takes: Takes, queue: &mut dyn Queue, io: &mut Io<'_>, frame: Frame) -> io::Result<()> {
+        let checksums = if takes.csum { Checksums::Partial } else { Checksums::Complete };
         let Ok(mut segments) = Segments::of(&frame, checksums) else { return refuse(io, frame) };
         let mut outcome = Ok(());
         loop {

@@ -585,7 +585,7 @@ fn send(frames: Vec<Frame>, (csum, supers): (bool, bool), wire_size: bool, pool:
     let (mut port, count, mut batch) = (Port::default(), PortCounters::default(), Batch::new(64));
     frames.into_iter().for_each(|frame| batch.push(frame).unwrap());
     let mut io = Io::new(pool, &count);
-    Outbound::new(&caps, 64).transmit(&mut port, &mut io, &mut batch, wire_size).unwrap();
+    Outbound::new(64).transmit(Takes::of(&caps), &mut port, &mut io, &mut batch, wire_size).unwrap();
     assert!(batch.is_empty());
     let Port { sent, batches } = port;
     let (generated, coalesced, dropped) = (count.generated.get(), count.coalesced.get(), count.dropped());

@@ -9,14 +9,17 @@
 use super::{Caps, Io, Port, Queue};
 use crate::bell::Bell;
 use crate::drop::DropReason;
-use crate::frame::{Arena, Batch, Frame, Offload, Pool};
-use rtrb::{Consumer, Producer, RingBuffer};
+use crate::frame::{Arena, Batch, Frame, Offload, Outbox, Pool};
+use rtrb::{Consumer, RingBuffer};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+/// Free frames that a far end keeps. There may be a thousand.
+const KEEP: usize = 8;
 
 /// Wakes a sleeping consumer.
 struct Alarm {
@@ -58,7 +61,7 @@ pub struct ChannelEnd {
 
 /// What each side holds. The fields are dropped in this order: nothing is sent any more when the last `Rest` goes.
 struct Side {
-    tx: Producer<Frame>,
+    tx: Outbox<Frame>,
     /// `None` only while being dropped.
     rx: Option<Consumer<Frame>>,
     /// Wakes this side.
@@ -121,15 +124,21 @@ impl Channel {
         let (here_tx, there_rx) = RingBuffer::new(capacity);
         let (here_alarm, there_alarm) = (Arc::new(Alarm::new()?), Arc::new(Alarm::new()?));
         let rest = Rest { closed: AtomicBool::new(false), left: Mutex::default(), arena: arena.clone() };
-        let here = Side { tx: here_tx, rx: Some(here_rx), alarm: here_alarm, peer: there_alarm, rest: Arc::new(rest) };
+        let here = Side {
+            tx: Outbox::new(here_tx),
+            rx: Some(here_rx),
+            alarm: here_alarm,
+            peer: there_alarm,
+            rest: Arc::new(rest),
+        };
         let there = Side {
-            tx: there_tx,
+            tx: Outbox::new(there_tx),
             rx: Some(there_rx),
             alarm: here.peer.clone(),
             peer: here.alarm.clone(),
             rest: here.rest.clone(),
         };
-        let end = ChannelEnd { side: there, pool: arena.pool(64, 0) };
+        let end = ChannelEnd { side: there, pool: arena.pool(KEEP, 0) };
         let caps = Caps { mtu, mac: None, csum: true, tso: true, uso: true };
         Ok((Channel { name: name.into(), caps, queue: ChannelQueue { side: here } }, end))
     }
@@ -170,20 +179,23 @@ impl Queue for ChannelQueue {
     }
 
     fn transmit(&mut self, io: &mut Io<'_>, batch: &mut Batch) -> io::Result<()> {
-        let closed = self.side.is_closed();
-        let tx = &mut self.side.tx;
-        let room = if closed { 0 } else { tx.slots().min(batch.len()) };
-        let mut frames = batch.drain();
-        if let Ok(chunk) = tx.write_chunk_uninit(room) {
-            let counted = frames.by_ref().take(room).inspect(|frame| io.handed_over(frame.len()));
-            chunk.fill_from_iter(counted);
+        if self.side.is_closed() {
+            batch.drain().for_each(|frame| io.discard(frame, DropReason::PortDown));
+            return Err(io::ErrorKind::BrokenPipe.into());
         }
-        if room > 0 {
-            self.side.peer.ring();
+        let (mut held, shares) = (self.side.tx.held(), io.pool.shares());
+        for frame in batch.drain() {
+            let len = frame.len();
+            match self.side.tx.put(frame, held, shares) {
+                Ok(()) => {
+                    held += 1;
+                    io.handed_over(len);
+                }
+                Err(frame) => io.discard(frame, DropReason::TxFull),
+            }
         }
-        let reason = if closed { DropReason::PortDown } else { DropReason::TxFull };
-        frames.for_each(|frame| io.discard(frame, reason));
-        if closed { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+        self.side.peer.ring();
+        Ok(())
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {
@@ -199,9 +211,9 @@ impl ChannelEnd {
     /// Sends a copy of `bytes` into the switch.
     ///
     /// # Errors
-    /// [`Refused`] when the ring is full, the switch has closed its side, or no frame is free.
+    /// [`Refused`] when the ring holds as much as it may, the switch has closed its side, or memory is short.
     pub fn send(&mut self, bytes: &[u8], offload: Offload) -> Result<(), Refused> {
-        let mut frame = self.pool.alloc(bytes.len()).ok_or(Refused)?;
+        let mut frame = self.pool.alloc_spare(bytes.len()).ok_or(Refused)?;
         frame.offload = offload;
         if !frame.fill(bytes) {
             self.pool.free(frame);
@@ -216,13 +228,13 @@ impl ChannelEnd {
     /// Sends a frame from a pool of the same arena, without copying it.
     ///
     /// # Errors
-    /// The frame itself, when the ring is full or the switch has closed its side.
+    /// The frame itself, when the ring holds as much as it may or the switch has closed its side.
     #[inline]
     pub fn send_frame(&mut self, frame: Frame) -> Result<(), Frame> {
         if self.side.is_closed() {
             return Err(frame);
         }
-        self.side.tx.push(frame).map_err(|rtrb::PushError::Full(frame)| frame)?;
+        self.side.tx.put(frame, self.side.tx.held(), self.pool.shares())?;
         self.side.peer.ring();
         Ok(())
     }
@@ -259,10 +271,10 @@ impl ChannelEnd {
         woken
     }
 
-    /// An empty frame of at least `room` bytes.
+    /// An empty frame of at least `room` bytes, if there is more than the last free ones.
     #[inline]
     pub fn alloc(&mut self, room: usize) -> Option<Frame> {
-        self.pool.alloc(room)
+        self.pool.alloc_spare(room)
     }
 
     /// Takes a frame back.

@@ -9,7 +9,7 @@
 //! the header move with it.
 //!
 //! A call stops after about [`SUPER_BURST`] bytes of super-frames, so that they are switched and written while they
-//! are in the second-level cache.
+//! are in the second-level cache. Frames that have to be dropped count like others: reading them costs as much.
 //!
 //! Without free memory, a call that already has frames stops, and the rest waits in the kernel's queue: a TAP's holds as many
 //! frames as its interface's `txqueuelen`, a packet socket's as many bytes as its buffer. Beyond that the kernel drops. What a
@@ -31,10 +31,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-/// Bytes of super-frames after which a receive call ends.
+/// Bytes of super-frames after which a receive call ends, those included that were dropped.
 const SUPER_BURST: usize = 64 * 1024;
-/// Reads after which a receive call ends, even if every frame had to be dropped: more than the kernel queues (1000).
-const MOST_READS: usize = 1024;
+/// Reads after which a receive call ends, even if every frame had to be dropped.
+const MOST_READS: usize = 64;
 
 /// An open file that frames pass through.
 pub(super) trait Device: AsFd + Send + Sync + 'static {
@@ -99,6 +99,8 @@ pub(super) enum Trouble {
 pub(super) struct DeviceQueue<D> {
     device: Arc<D>,
     news: Option<News>,
+    /// The last call found nothing more to read.
+    drained: bool,
 }
 
 /// What was found between two calls, to be told in the next.
@@ -119,24 +121,27 @@ impl<D: Device> Queue for DeviceQueue<D> {
         if self.news.is_some() {
             self.tell(io)?;
         }
+        self.drained = false;
         let mut budget = SUPER_BURST;
         for _ in 0..MOST_READS {
             if batch.room() == 0 || budget == 0 {
                 break;
             }
             let Some(mut landing) = io.pool.alloc(SUPER_ROOM) else { return self.starve(io, batch) };
-            match self.land(&mut landing) {
+            let read = match self.land(&mut landing) {
                 Ok(Landed::Frame) => match deliver(io, landing, batch) {
-                    Some(bytes) => budget = budget.saturating_sub(bytes),
-                    None if batch.is_empty() => {}
+                    Some(bytes) => bytes,
+                    None if batch.is_empty() => 0,
                     None => break,
                 },
                 Ok(Landed::Refused(reason)) => refuse(io, landing, reason),
                 nothing => {
                     io.pool.free(landing);
+                    self.drained = nothing.is_ok();
                     return nothing.map(drop);
                 }
-            }
+            };
+            budget = budget.saturating_sub(read);
         }
         Ok(())
     }
@@ -152,13 +157,28 @@ impl<D: Device> Queue for DeviceQueue<D> {
         gone
     }
 
+    /// The kernel copies what is written.
+    fn lend(&mut self, io: &mut Io<'_>, frame: &mut Frame) -> io::Result<bool> {
+        match self.write(frame) {
+            Ok(()) => io.lent(frame),
+            Err(error) => {
+                let trouble = self.device.trouble(&error);
+                io.refuse_lent(frame, reason(trouble));
+                if trouble == Trouble::Gone {
+                    return Err(error);
+                }
+            }
+        }
+        Ok(true)
+    }
+
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         Some(self.device.as_fd())
     }
 
-    /// Frames may have been left by a call that ended early.
+    /// Frames may have been left by a call that ended early, and something to be told.
     fn arm(&mut self) -> bool {
-        polls(self.device.as_fd(), PollFlags::IN)
+        !self.drained || self.news.is_some()
     }
 
     fn is_up(&mut self) -> bool {
@@ -178,7 +198,7 @@ impl<D: Device> Queue for DeviceQueue<D> {
 impl<D: Device> DeviceQueue<D> {
     /// A queue of an open device.
     pub fn new(device: Arc<D>) -> DeviceQueue<D> {
-        DeviceQueue { device, news: None }
+        DeviceQueue { device, news: None, drained: false }
     }
 
     const HEADER_LEN: usize = if D::VNET { vnet::LEN } else { 0 };
@@ -262,12 +282,7 @@ impl<D: Device> DeviceQueue<D> {
             return Ok(());
         };
         let trouble = self.device.trouble(&error);
-        let reason = match trouble {
-            Trouble::Busy => DropReason::TxFull,
-            Trouble::Down | Trouble::Gone => DropReason::PortDown,
-            Trouble::Refused | Trouble::Other => DropReason::TxError,
-        };
-        io.discard(frame, reason);
+        io.discard(frame, reason(trouble));
         if trouble == Trouble::Gone { Err(error) } else { Ok(()) }
     }
 
@@ -305,7 +320,7 @@ fn deliver(io: &mut Io<'_>, landing: Frame, batch: &mut Batch) -> Option<usize> 
     let frame = shelve(io, landing)?;
     let supers = if frame.is_super() { frame.len() } else { 0 };
     if let Err(frame) = batch.push(frame) {
-        refuse(io, frame, DropReason::PoolEmpty);
+        _ = refuse(io, frame, DropReason::PoolEmpty);
     }
     Some(supers)
 }
@@ -319,16 +334,27 @@ fn shelve(io: &mut Io<'_>, landing: Frame) -> Option<Frame> {
     let small = io.pool.copy(&landing);
     match small {
         Some(_) => io.pool.free(landing),
-        None => refuse(io, landing, DropReason::PoolEmpty),
+        None => _ = refuse(io, landing, DropReason::PoolEmpty),
     }
     small
 }
 
-/// Drops a frame that was received.
+/// Drops a frame that was received; says how many bytes of super-frame that were.
 #[cold]
-fn refuse(io: &mut Io<'_>, frame: Frame, reason: DropReason) {
-    io.refuse(frame.len(), reason);
+fn refuse(io: &mut Io<'_>, frame: Frame, reason: DropReason) -> usize {
+    let len = frame.len();
+    io.refuse(len, reason);
     io.pool.free(frame);
+    if len > SMALL_ROOM { len } else { 0 }
+}
+
+/// What a frame is dropped for that could not be written.
+fn reason(trouble: Trouble) -> DropReason {
+    match trouble {
+        Trouble::Busy => DropReason::TxFull,
+        Trouble::Down | Trouble::Gone => DropReason::PortDown,
+        Trouble::Refused | Trouble::Other => DropReason::TxError,
+    }
 }
 
 /// Puts a VLAN tag behind the addresses. False when there is no room, or no frame.
@@ -488,9 +514,22 @@ mod tests {
         hostile[1] = 1;
         let oversized = vnet::MAX_FRAME + 1;
         let mut bench = Bench::new([Ok(hostile), Ok(vec![0; 9]), Err(libc::EINVAL), read(oversized), read(60)]);
+        assert_eq!(bench.receive().unwrap(), [], "what was dropped uses the call up");
         assert_eq!(bench.receive().unwrap(), [60]);
         assert_eq!(bench.drops(DropReason::BadVnetHeader), 4);
         assert_eq!((bench.count.rx_frames.get(), bench.count.rx_bytes.get()), (4, 60 + 9 + oversized as u64));
+    }
+
+    /// Super-frames that have to be dropped cost as much as others.
+    #[test]
+    fn super_frames_that_are_dropped_use_the_call_up() {
+        let mut hostile = vec![0; vnet::LEN + 60_000];
+        hostile[1] = 1;
+        let mut bench = Bench::new((0..8).map(|_| Ok(hostile.clone())));
+        assert_eq!(bench.receive().unwrap().len(), 0);
+        assert_eq!((bench.drops(DropReason::BadVnetHeader), bench.queue.arm()), (2, true));
+        (0..3).for_each(|_| _ = bench.receive().unwrap());
+        assert!(bench.receive().unwrap().is_empty() && !bench.queue.arm(), "drained");
     }
 
     #[test]
@@ -611,7 +650,7 @@ mod tests {
     #[test]
     fn a_frame_that_was_cut_is_dropped_by_name() {
         let mut bench = Bench::new([read(vnet::LEN + SUPER_ROOM + 1), read(60)]);
-        assert_eq!(bench.receive().unwrap(), [60]);
+        assert_eq!((bench.receive().unwrap(), bench.receive().unwrap()), (vec![], vec![60]));
         assert_eq!(bench.drops(DropReason::TooBig), 1);
     }
 

@@ -22,7 +22,7 @@ pub mod tap;
 #[cfg(feature = "xdp")]
 pub mod xdp;
 
-pub use netns::NetnsError;
+pub use netns::{NetnsError, NetnsId, NetnsNames};
 
 use crate::capture::Watch;
 use crate::drop::DropReason;
@@ -55,8 +55,8 @@ pub struct Caps {
 pub struct Whereabouts {
     /// Its present name.
     pub ifname: String,
-    /// The name under /run/netns of its present namespace; `None` where it has none, as ours.
-    pub netns: Option<String>,
+    /// Its present namespace, where that can be told. [`NetnsNames`] has its name.
+    pub netns: Option<NetnsId>,
 }
 
 /// A place frames come from and go to. Opened once, into queues.
@@ -94,19 +94,41 @@ pub trait Queue: Send {
     /// The port is gone; it will never work again. The batch is empty all the same.
     fn transmit(&mut self, io: &mut Io<'_>, batch: &mut Batch) -> io::Result<()>;
 
-    /// What to sleep on until frames wait; `None` for a port that wakes the worker by other means.
+    /// Takes a copy of a frame that stays the caller's: for floods, where the kernel or a ring copies anyway. It leaves now or
+    /// with the next [`Queue::transmit`], and is counted as that counts; `false` when the queue needs a frame of its own.
+    ///
+    /// # Errors
+    /// The port is gone; it will never work again. The frame is counted as dropped then.
+    fn lend(&mut self, _io: &mut Io<'_>, _frame: &mut Frame) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    /// What tells, once for every time that frames come into an empty queue, that it is to be looked at; `None` for a queue that
+    /// is looked at in every round.
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         None
     }
 
-    /// Called before the worker sleeps on [`Queue::fd`]: asks the other side to wake it. True when frames wait already.
+    /// Called before the worker no longer looks at the queue until [`Queue::fd`] tells it to: asks the other side for that.
+    /// True when frames may wait that came before the queue was last found empty, or without being told of.
     fn arm(&mut self) -> bool {
         false
     }
 
-    /// When the queue must be looked at again even if no frame waits: the worker sleeps no longer than until then.
+    /// When the queue must be looked at again even if no frame waits: the worker sleeps no longer than until then. Asked only
+    /// where [`Queue::is_timed`] says so.
     fn due(&self) -> Option<Instant> {
         None
+    }
+
+    /// Whether it may hold frames until some time.
+    fn is_timed(&self) -> bool {
+        false
+    }
+
+    /// Whether frames that it took wait for the kernel to take them: it must be looked at although nothing comes in.
+    fn has_unsent(&self) -> bool {
+        false
     }
 
     /// The worker lets go of the port: frames that the queue holds are given back, dropped by name.
@@ -156,6 +178,21 @@ impl<'a> Io<'a> {
         self.count.count_drop(reason);
         if let Some(watch) = &mut self.watch {
             watch.dropped_unseen(len, reason);
+        }
+    }
+
+    /// Counts a frame that stays somebody else's as sent.
+    #[inline]
+    pub fn lent(&mut self, frame: &Frame) {
+        self.handed_over(frame.len());
+    }
+
+    /// Counts a copy of a frame that stays somebody else's as dropped.
+    #[cold]
+    pub fn refuse_lent(&mut self, frame: &Frame, reason: DropReason) {
+        self.count.count_drop(reason);
+        if let Some(watch) = &mut self.watch {
+            watch.dropped(frame, reason);
         }
     }
 

@@ -1,7 +1,8 @@
-//! Keeps isolated ports from each other: each may talk only to ports that are not isolated (private VLAN edge).
+//! Keeps isolated ports from each other: two that share an isolation group exchange no frames (private VLAN edge).
 
 use super::Stage;
 use crate::flow::{Depth, Flow, Verdict};
+use crate::tables::topology::IsolationGroups;
 
 /// Port isolation.
 pub struct Isolate;
@@ -15,10 +16,11 @@ impl Stage for Isolate {
         Depth::L2
     }
 
+    #[inline]
     fn apply(&mut self, flow: &mut Flow<'_>) -> Verdict {
-        let port = flow.tables.topology.port(flow.key().port);
-        if port.is_some_and(|port| port.isolated) {
-            flow.promiscuous_only = true;
+        let Some(port) = flow.tables.topology.port(flow.key().port) else { return Verdict::Continue };
+        flow.isolation = port.isolation();
+        if flow.isolation != IsolationGroups::default() {
             flow.explain("isolated: only ports that are not may receive it");
         }
         Verdict::Continue

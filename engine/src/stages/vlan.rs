@@ -15,6 +15,7 @@ impl Stage for Vlan {
         Depth::L2
     }
 
+    #[inline]
     fn apply(&mut self, flow: &mut Flow<'_>) -> Verdict {
         let Some(port) = flow.tables.topology.port(flow.key().port) else { return Verdict::Continue };
         match port.vlan.classify(flow.key()) {

@@ -4,26 +4,30 @@
 //! no worker is ever kept waiting.
 
 mod capture;
+mod closing;
+mod numbers;
+mod pages;
+mod ports;
 mod registry;
 mod status;
 mod workers;
 
 pub use capture::{Capture, CaptureConfig};
-pub use status::{Conservation, DomainStatus, FdbStatus, FlowStatus, PortStatus, WorkerStatus};
+pub use closing::close;
+pub use pages::{FdbStatus, FlowStatus};
+pub use status::{Conservation, DomainStatus, PortStatus, WorkerStatus};
 
 use crate::flow::PortId;
 use crate::frame::Arena;
-use crate::ports::{Port, Queue};
 use crate::stages::Stage;
-use crate::tables::fdb::Fdb;
 use crate::tables::storm::StormCaps;
-use crate::tables::topology::{Domain, DomainId, PortView};
+use crate::tables::topology::{Change, Domain, DomainId, PortView};
 use crate::tables::vlan::Tagging;
-use crate::worker::{Attachment, Command, ELSEWHERE, Event, Polling, SPIN, WorkerConfig};
+use crate::worker::{Command, ELSEWHERE, Event, Polling, SPIN, WorkerConfig};
 use crossbeam::channel::Receiver;
-use registry::{Registered, Registry};
+use registry::Registry;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use workers::Workers;
 
 /// How a switch is built.
@@ -32,9 +36,9 @@ pub struct Config {
     pub cores: Vec<usize>,
     /// What a worker does when no frame waits.
     pub polling: Polling,
-    /// Frames of 4 KiB.
+    /// Most frames of 4 KiB. Memory is taken as they are needed.
     pub frames: usize,
-    /// Frames of 68 KiB.
+    /// Most frames of 68 KiB, likewise.
     pub super_frames: usize,
     /// Sizes of each worker.
     pub worker: WorkerConfig,
@@ -47,8 +51,8 @@ impl Default for Config {
         Config {
             cores: Vec::new(),
             polling: Polling::Adaptive(SPIN),
-            frames: 8192,
-            super_frames: 256,
+            frames: 65_536,
+            super_frames: 4096,
             worker: WorkerConfig::default(),
             stages: Box::new(Vec::new),
         }
@@ -64,7 +68,7 @@ pub struct Membership {
     pub isolated: bool,
     /// Caps on what it may flood.
     pub storm: StormCaps,
-    /// How it takes part in VLANs. A transparent port is one of VLAN 1, untagged, while another port of its domain has VLANs.
+    /// How it takes part in VLANs. A transparent port is one of VLAN 1, untagged, in a domain with `vlan_filtering`.
     pub vlan: Tagging,
 }
 
@@ -72,6 +76,12 @@ impl Membership {
     /// An ordinary port of a domain.
     pub fn of(domain: &str) -> Membership {
         Membership { domain: domain.into(), ..Membership::default() }
+    }
+
+    /// What the pipeline must know of such a member of a domain.
+    fn view(&self, domain: DomainId) -> PortView {
+        let Membership { isolated, storm, ref vlan, .. } = *self;
+        PortView { domain: Some(domain), isolated, storm, vlan: vlan.clone(), ..PortView::default() }
     }
 }
 
@@ -121,7 +131,7 @@ impl Switch {
     pub fn new(config: Config) -> io::Result<Switch> {
         let arena = Arena::new(config.frames, config.super_frames)?;
         let (workers, events) = Workers::start(&config, &arena)?;
-        Ok(Switch { registry: Mutex::default(), arena, workers, events })
+        Ok(Switch { registry: Mutex::new(Registry::new(workers.count())), arena, workers, events })
     }
 
     /// The frame memory: for channel ports.
@@ -154,9 +164,12 @@ impl Switch {
     /// When the name is taken, there is no memory for its forwarding databases, or the switch has stopped.
     pub fn add_domain(&self, domain: Domain) -> Result<(), Error> {
         let mut registry = self.registry();
-        let fdbs = self.fdbs(&domain)?;
+        let name = domain.name.clone();
         let id = registry.add_domain(domain)?;
-        self.publish_with(&registry, id, fdbs)
+        self.publish_domain(&registry, id).inspect_err(|_| {
+            let _ = registry.remove_domain(&name);
+            let _ = self.publish_domain(&registry, id);
+        })
     }
 
     /// Gives a bridge domain other limits while its ports work on. Another `fdb_max` means another forwarding database,
@@ -167,18 +180,13 @@ impl Switch {
     pub fn change_domain(&self, domain: Domain) -> Result<(), Error> {
         let mut registry = self.registry();
         let id = registry.domain_id(&domain.name)?;
-        let resized = registry.domain(id).is_some_and(|known| known.fdb_max != domain.fdb_max);
-        let fdbs = resized.then(|| self.fdbs(&domain)).transpose()?;
-        registry.change_domain(id, domain);
-        match fdbs {
-            Some(fdbs) => self.publish_with(&registry, id, fdbs),
-            None => self.publish(&registry),
+        let filtering = domain.vlan_filtering;
+        let before = registry.change_domain(id, domain);
+        self.publish_domain(&registry, id)?;
+        if before.is_some_and(|before| before.vlan_filtering != filtering) {
+            registry.members(id).try_for_each(|port| self.publish_port(&registry, port))?;
         }
-    }
-
-    /// A forwarding database for each worker.
-    fn fdbs(&self, domain: &Domain) -> Result<Vec<Fdb>, Error> {
-        self.workers.numbers().map(|_| Fdb::new(domain).map_err(Error::Memory)).collect()
+        Ok(())
     }
 
     /// Puts an open port into another domain, or changes how it takes part, without closing it: no frame is lost.
@@ -188,8 +196,8 @@ impl Switch {
     pub fn change_port(&self, name: &str, membership: &Membership) -> Result<(), Error> {
         let mut registry = self.registry();
         let domain = registry.domain_id(&membership.domain)?;
-        registry.change_port(name, view(domain, membership))?;
-        self.publish(&registry)
+        let id = registry.change_port(name, membership.view(domain))?;
+        self.publish_port(&registry, id)
     }
 
     /// Removes a bridge domain without ports.
@@ -198,80 +206,35 @@ impl Switch {
     /// When it does not exist or has ports.
     pub fn remove_domain(&self, name: &str) -> Result<(), Error> {
         let mut registry = self.registry();
-        registry.remove_domain(name)?;
-        self.publish(&registry)
+        let id = registry.remove_domain(name)?;
+        self.publish_domain(&registry, id)
     }
 
-    /// Opens a port and puts it into a domain; returns when frames pass. Traffic between other ports does not notice.
-    ///
-    /// # Errors
-    /// When its name is taken, the domain does not exist, or the port cannot be opened; nothing is left behind then.
-    pub fn add_port(&self, port: Box<dyn Port>, membership: &Membership) -> Result<PortId, Error> {
-        let mut registry = self.registry();
-        let name = port.name().to_owned();
-        let domain = registry.domain_id(&membership.domain)?;
-        registry.check_port_name(&name)?;
-        let (kind, caps, workers) = (port.kind(), port.caps(), self.workers.count());
-        let queues = port.open(&self.arena, workers).map_err(|error| Error::Open(name.clone(), error))?;
-        let hands = deal(queues, registry.idlest(workers), workers);
-        let owners = self.workers.numbers().filter(|&worker| !hands[worker].is_empty()).collect();
-        let view = view(domain, membership);
-        let counters = hands.iter().map(|_| Arc::default()).collect();
-        let new = Registered { name, kind, caps, view, counters, up: Arc::default(), owners };
-        let id = registry.add_port(new)?;
-        self.attach(&registry, id, hands)?;
-        Ok(id)
+    /// Returns when every worker knows a port as the registry does.
+    fn publish_port(&self, registry: &Registry, id: PortId) -> Result<(), Error> {
+        self.publish(|| Change::Port(id, registry.view(id)))
     }
 
-    /// Opens a port at every worker, and then lets those serve it that have queues.
-    fn attach(&self, registry: &Registry, id: PortId, hands: Vec<Vec<Box<dyn Queue>>>) -> Result<(), Error> {
-        let Some(port) = registry.port(id) else { return Ok(()) };
-        // Those with queues first: the others take from them whether the link is up.
-        let mut hands: Vec<_> = hands.into_iter().enumerate().collect();
-        hands.sort_by_key(|(_, queues)| queues.is_empty());
-        for (worker, queues) in hands {
-            let attachment = Attachment {
-                port: id,
-                name: port.name.clone(),
-                queues,
-                via: port.owners.get(worker % port.owners.len().max(1)).copied().unwrap_or_default(),
-                counters: port.counters[worker].clone(),
-                up: port.up.clone(),
-                caps: port.caps.clone(),
-            };
-            self.workers.ask(worker, |done| Command::Attach(attachment, registry.topology(), done))?;
-        }
-        port.owners.iter().try_for_each(|&owner| self.workers.ask(owner, |done| Command::Serve(id, done)))
+    /// Returns when every worker knows a domain as the registry does.
+    fn publish_domain(&self, registry: &Registry, id: DomainId) -> Result<(), Error> {
+        self.publish(|| Change::Domain(id, registry.domain(id).cloned()))
     }
 
-    /// Closes and removes a port; returns when it is closed.
-    ///
-    /// # Errors
-    /// When it does not exist.
-    pub fn remove_port(&self, name: &str) -> Result<(), Error> {
-        let mut registry = self.registry();
-        let id = registry.port_id(name)?;
-        let owners = registry.port(id).map(|port| port.owners.clone()).unwrap_or_default();
-        // Those with queues last: they still send what the others have handed over.
-        let (first, last): (Vec<_>, Vec<_>) = self.workers.numbers().partition(|worker| !owners.contains(worker));
-        for worker in first.into_iter().chain(last) {
-            drop(self.workers.ask(worker, |done| Command::Detach(id, done))?);
-        }
-        registry.remove_port(id);
-        self.publish(&registry)
+    /// The same of several ports, which costs hardly more.
+    fn publish_ports(&self, registry: &Registry, ids: &[PortId]) -> Result<(), Error> {
+        let everywhere = ids.iter().flat_map(|&id| self.workers.numbers().map(move |worker| (worker, id)));
+        let changes = everywhere.map(|(worker, id)| {
+            let view = registry.view(id);
+            (worker, move |done| Command::Change(Change::Port(id, view), done))
+        });
+        self.workers.ask_each(changes).map(drop)
     }
 
-    /// Returns when every worker works by the registry's topology.
-    fn publish(&self, registry: &Registry) -> Result<(), Error> {
-        self.workers.ask_all(|done| Command::Publish(registry.topology(), None, done)).map(drop)
-    }
-
-    /// The same, with a new forwarding database of one domain for each worker.
-    fn publish_with(&self, registry: &Registry, id: DomainId, fdbs: Vec<Fdb>) -> Result<(), Error> {
-        fdbs.into_iter().enumerate().try_for_each(|(worker, fdb)| {
-            let fresh = Some((id, Box::new(fdb)));
-            self.workers.ask(worker, |done| Command::Publish(registry.topology(), fresh, done))
-        })
+    /// Every worker takes the change, also where one has no memory for it. Forwarding databases that they no longer need are
+    /// freed here.
+    fn publish(&self, change: impl Fn() -> Change) -> Result<(), Error> {
+        let made = self.workers.ask_all(|done| Command::Change(change(), done))?;
+        made.into_iter().try_for_each(|made| made.map(drop)).map_err(Error::Memory)
     }
 
     /// The registry is a plain value, sound after any panic.
@@ -280,17 +243,9 @@ impl Switch {
     }
 }
 
-/// Deals queues out to workers, one after another from `first` on.
-fn deal(queues: Vec<Box<dyn Queue>>, first: usize, workers: usize) -> Vec<Vec<Box<dyn Queue>>> {
-    let mut hands: Vec<Vec<Box<dyn Queue>>> = (0..workers).map(|_| Vec::new()).collect();
-    for (i, queue) in queues.into_iter().enumerate() {
-        hands[(first + i) % workers].push(queue);
+impl Drop for Switch {
+    /// Closes the ports side by side, before the workers end.
+    fn drop(&mut self) {
+        close(self.release_all());
     }
-    hands
-}
-
-/// What the pipeline must know of a member of `domain`.
-fn view(domain: DomainId, membership: &Membership) -> PortView {
-    let Membership { isolated, storm, ref vlan, .. } = *membership;
-    PortView { domain: Some(domain), isolated, storm, vlan: vlan.clone() }
 }

@@ -1,10 +1,15 @@
 //! Names and numbers of ports and domains: the control side's view, from which the topology is made.
+//!
+//! What is done for one port takes as long with thousands of others as with none.
 
 use super::Error;
+use super::numbers::Numbers;
 use crate::flow::PortId;
 use crate::ports::Caps;
 use crate::stats::PortCounters;
-use crate::tables::topology::{Domain, DomainId, PortView, Topology};
+use crate::tables::topology::{Domain, DomainId, PortView};
+use crate::wire::Mac;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -18,7 +23,7 @@ pub(super) struct Registered {
     pub counters: Vec<Arc<PortCounters>>,
     pub up: Arc<AtomicBool>,
     /// Workers that have queues of it.
-    pub owners: Vec<usize>,
+    pub owners: Arc<[usize]>,
 }
 
 impl Registered {
@@ -38,25 +43,36 @@ pub(super) fn sum<'a>(all: impl Iterator<Item = &'a PortCounters>) -> PortCounte
 /// All ports and domains by number.
 #[derive(Default)]
 pub(super) struct Registry {
-    ports: Vec<Option<Registered>>,
+    ports: Numbers<Registered>,
+    domains: Numbers<Domain>,
     /// By number, also of ports that were removed.
     names: Vec<String>,
-    domains: Vec<Option<Domain>>,
+    /// Names of ports that are being opened.
+    reserved: HashSet<String>,
+    /// How many ports each domain has.
+    members: Vec<usize>,
+    /// How many ports each worker has queues of.
+    loads: Vec<usize>,
     /// The counters of all removed ports together, so that sums over the switch stay whole.
     gone: PortCounters,
 }
 
 impl Registry {
+    /// For so many workers.
+    pub fn new(workers: usize) -> Registry {
+        Registry { loads: vec![0; workers], ..Registry::default() }
+    }
+
     pub fn ports(&self) -> impl Iterator<Item = (PortId, &Registered)> {
-        numbered(&self.ports).map(|(id, port)| (PortId(id), port))
+        self.ports.iter().map(|(id, port)| (PortId(id), port))
     }
 
     pub fn domains(&self) -> impl Iterator<Item = (DomainId, &Domain)> {
-        numbered(&self.domains).map(|(id, domain)| (DomainId(id), domain))
+        self.domains.iter().map(|(id, domain)| (DomainId(id), domain))
     }
 
     pub fn port(&self, id: PortId) -> Option<&Registered> {
-        self.ports.get(id.index())?.as_ref()
+        self.ports.get(id.index())
     }
 
     /// The name of a port, or of the last one that had this number.
@@ -65,106 +81,131 @@ impl Registry {
     }
 
     pub fn domain(&self, id: DomainId) -> Option<&Domain> {
-        self.domains.get(id.index())?.as_ref()
+        self.domains.get(id.index())
     }
 
     pub fn port_id(&self, name: &str) -> Result<PortId, Error> {
-        let found = self.ports().find(|(_, port)| port.name == name).map(|(id, _)| id);
-        found.ok_or_else(|| Error::Unknown(format!("port {name}")))
+        self.ports.find(name).map(PortId).ok_or_else(|| Error::Unknown(format!("port {name}")))
     }
 
     pub fn domain_id(&self, name: &str) -> Result<DomainId, Error> {
-        let found = self.domains().find(|(_, domain)| domain.name == name).map(|(id, _)| id);
-        found.ok_or_else(|| Error::Unknown(format!("domain {name}")))
+        self.domains.find(name).map(DomainId).ok_or_else(|| Error::Unknown(format!("domain {name}")))
     }
 
-    pub fn check_port_name(&self, name: &str) -> Result<(), Error> {
-        if self.port_id(name).is_ok() { Err(Error::Exists(format!("port {name}"))) } else { Ok(()) }
+    /// How many ports a domain has.
+    pub fn member_count(&self, id: DomainId) -> usize {
+        self.members.get(id.index()).copied().unwrap_or(0)
+    }
+
+    /// Takes a name for a port that is to be opened, while nobody waits for that.
+    pub fn reserve(&mut self, name: &str) -> Result<(), Error> {
+        let taken = self.ports.find(name).is_some() || !self.reserved.insert(name.into());
+        if taken { Err(Error::Exists(format!("port {name}"))) } else { Ok(()) }
+    }
+
+    /// Gives a name back: the port could not be opened.
+    pub fn give_up(&mut self, name: &str) {
+        self.reserved.remove(name);
     }
 
     pub fn add_domain(&mut self, mut domain: Domain) -> Result<DomainId, Error> {
         domain.members.clear();
-        if self.domain_id(&domain.name).is_ok() {
-            return Err(Error::Exists(format!("domain {}", domain.name)));
+        let name = domain.name.clone();
+        if self.domains.find(&name).is_some() {
+            return Err(Error::Exists(format!("domain {name}")));
         }
-        place(&mut self.domains, domain).map(DomainId).ok_or(Error::Full("domain"))
-    }
-
-    /// Puts another description in the place of a domain.
-    pub fn change_domain(&mut self, id: DomainId, mut domain: Domain) {
-        domain.members.clear();
-        self.domains[id.index()] = Some(domain);
-    }
-
-    pub fn change_port(&mut self, name: &str, view: PortView) -> Result<(), Error> {
-        let port = self.ports.iter_mut().flatten().find(|port| port.name == name);
-        port.ok_or_else(|| Error::Unknown(format!("port {name}"))).map(|port| port.view = view)
-    }
-
-    pub fn remove_domain(&mut self, name: &str) -> Result<(), Error> {
-        let id = self.domain_id(name)?;
-        if self.ports().any(|(_, port)| port.view.domain == Some(id)) {
-            return Err(Error::InUse(name.into()));
-        }
-        self.domains[id.index()] = None;
-        Ok(())
-    }
-
-    pub fn add_port(&mut self, port: Registered) -> Result<PortId, Error> {
-        let name = port.name.clone();
-        let id = place(&mut self.ports, port).map(PortId).ok_or(Error::Full("port"))?;
-        self.names.resize(self.ports.len(), String::new());
-        self.names[id.index()] = name;
+        let id = self.domains.add(&name, domain).map(DomainId).ok_or(Error::Full("domain"))?;
+        self.members.resize(self.domains.slots().len(), 0);
         Ok(id)
     }
 
-    pub fn remove_port(&mut self, id: PortId) {
-        if let Some(removed) = self.ports.get_mut(id.index()).and_then(Option::take) {
-            self.gone.absorb(&removed.total());
+    /// Puts another description in the place of a domain; gives the one before.
+    pub fn change_domain(&mut self, id: DomainId, mut domain: Domain) -> Option<Domain> {
+        domain.members.clear();
+        Some(std::mem::replace(self.domains.get_mut(id.index())?, domain))
+    }
+
+    /// Puts another view in the place of a port's. What is known of its station stays.
+    pub fn change_port(&mut self, name: &str, view: PortView) -> Result<PortId, Error> {
+        let id = self.port_id(name)?;
+        let Some(port) = self.ports.get_mut(id.index()) else { return Ok(id) };
+        let view = PortView { station: port.view.station, ..view };
+        let (joined, left) = (view.domain, std::mem::replace(&mut port.view, view).domain);
+        self.count_member(left, usize::wrapping_sub);
+        self.count_member(joined, usize::wrapping_add);
+        Ok(id)
+    }
+
+    /// Ports of a domain.
+    pub fn members(&self, domain: DomainId) -> impl Iterator<Item = PortId> {
+        self.ports().filter(move |(_, port)| port.view.domain == Some(domain)).map(|(id, _)| id)
+    }
+
+    pub fn remove_domain(&mut self, name: &str) -> Result<DomainId, Error> {
+        let id = self.domain_id(name)?;
+        if self.members[id.index()] > 0 {
+            return Err(Error::InUse(name.into()));
+        }
+        self.domains.remove(name);
+        Ok(id)
+    }
+
+    /// Enters a port whose name was reserved.
+    pub fn add_port(&mut self, port: Registered) -> Result<PortId, Error> {
+        let (name, domain, owners) = (port.name.clone(), port.view.domain, port.owners.clone());
+        self.reserved.remove(&name);
+        let id = self.ports.add(&name, port).map(PortId).ok_or(Error::Full("port"))?;
+        self.names.resize(self.ports.slots().len(), String::new());
+        self.names[id.index()] = name;
+        self.count_member(domain, usize::wrapping_add);
+        owners.iter().for_each(|&owner| self.loads[owner] += 1);
+        Ok(id)
+    }
+
+    /// A port has other queues now.
+    pub fn reopened(&mut self, id: PortId, kind: &'static str, caps: Caps, owners: Arc<[usize]>) {
+        let Some(port) = self.ports.get_mut(id.index()) else { return };
+        owners.iter().for_each(|&owner| self.loads[owner] += 1);
+        port.owners.iter().for_each(|&owner| self.loads[owner] -= 1);
+        port.view.station = station(kind, &caps);
+        (port.kind, port.caps, port.owners) = (kind, caps, owners);
+    }
+
+    pub fn remove_port(&mut self, name: &str) {
+        let Some(removed) = self.ports.remove(name) else { return };
+        self.gone.absorb(&removed.total());
+        self.count_member(removed.view.domain, usize::wrapping_sub);
+        removed.owners.iter().for_each(|&owner| self.loads[owner] -= 1);
+    }
+
+    fn count_member(&mut self, domain: Option<DomainId>, count: fn(usize, usize) -> usize) {
+        if let Some(members) = domain.and_then(|id| self.members.get_mut(id.index())) {
+            *members = count(*members, 1);
         }
     }
 
     /// The worker for the first queue of the next port: the one that is in fewest ports.
-    pub fn idlest(&self, workers: usize) -> usize {
-        let load = |worker: usize| self.ports().filter(|(_, port)| port.owners.contains(&worker)).count();
-        (0..workers).min_by_key(|&worker| load(worker)).unwrap_or_default()
+    pub fn idlest(&self) -> usize {
+        (0..self.loads.len()).min_by_key(|&worker| self.loads[worker]).unwrap_or_default()
     }
 
     /// The counters of every port that is, and of all that were.
     pub fn counters(&self) -> impl Iterator<Item = &PortCounters> {
-        let present = self.ports.iter().flatten().flat_map(|port| port.counters.iter().map(|counters| &**counters));
+        let present = self.ports().flat_map(|(_, port)| port.counters.iter().map(|counters| &**counters));
         present.chain(std::iter::once(&self.gone))
     }
 
-    /// The immutable value that workers switch by.
-    pub fn topology(&self) -> Arc<Topology> {
-        let mut domains = self.domains.clone();
-        for (id, port) in self.ports() {
-            let domain = port.view.domain.and_then(|d| domains.get_mut(d.index())?.as_mut());
-            if let Some(domain) = domain {
-                domain.members.push(id);
-            }
+    /// A port as workers know it.
+    pub fn view(&self, id: PortId) -> Option<PortView> {
+        let mut view = self.port(id)?.view.clone();
+        if view.domain.and_then(|domain| self.domain(domain)).is_some_and(|domain| domain.vlan_filtering) {
+            view.vlan.settle();
         }
-        let ports = self.ports.iter().map(|port| port.as_ref().map(|p| p.view.clone())).collect();
-        let mut topology = Topology { ports, domains };
-        topology.settle();
-        Arc::new(topology)
+        Some(view)
     }
 }
 
-fn numbered<T>(items: &[Option<T>]) -> impl Iterator<Item = (u16, &T)> {
-    (0..=u16::MAX).zip(items).filter_map(|(id, item)| item.as_ref().map(|item| (id, item)))
-}
-
-/// Puts an item at the lowest free number; the highest of all stays free, as [`ELSEWHERE`].
-///
-/// [`ELSEWHERE`]: crate::worker::ELSEWHERE
-fn place<T>(items: &mut Vec<Option<T>>, item: T) -> Option<u16> {
-    let free = items.iter().position(Option::is_none).unwrap_or(items.len());
-    let id = u16::try_from(free).ok().filter(|&id| id < u16::MAX)?;
-    if free == items.len() {
-        items.push(None);
-    }
-    items[free] = Some(item);
-    Some(id)
+/// The address of the station at the far end of a port, where it is certain: the interface of a TAP is the station's own.
+pub(super) fn station(kind: &str, caps: &Caps) -> Option<Mac> {
+    caps.mac.filter(|_| kind == "tap")
 }

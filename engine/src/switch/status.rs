@@ -1,26 +1,21 @@
 //! What a running switch shows: read from counters and by asking the worker for pages, without stopping anything.
 
-use super::registry::sum;
+use super::registry::{Registered, Registry, sum};
 use super::workers::Link;
 use super::{Error, Switch};
 use crate::drop::DropReason;
-use crate::flow::{FlowKey, PortId};
+use crate::flow::PortId;
 use crate::frame::Offload;
 use crate::ports::Caps;
-use crate::program::Action;
 use crate::stats::PortCounters;
-use crate::table::FlowEntry;
-use crate::tables::fdb::FdbEntry;
 use crate::tables::topology::DomainId;
 use crate::tables::vlan::Tagging;
 use crate::trace::{Hypothesis, Trace};
 use crate::wire::Mac;
-use crate::wire::vlan::Vid;
 use crate::wire::vnet::MAX_FRAME;
 use crate::worker::Command;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 /// A port and its counters.
 #[derive(Debug)]
@@ -54,46 +49,10 @@ pub struct DomainStatus {
     pub fdb_max: usize,
     /// The engine's own address.
     pub mac: Option<Mac>,
+    /// Whether ports that know of no VLANs are untagged ports of VLAN 1.
+    pub vlan_filtering: bool,
     /// Names of its ports.
     pub ports: Vec<String>,
-}
-
-/// An address of a forwarding database.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FdbStatus {
-    /// The domain's name.
-    pub domain: String,
-    /// The VLAN's number; `None` where the domain knows of none.
-    pub vlan: Option<u16>,
-    /// Whether the VLAN is a provider's (802.1ad): another one than a customer's of the same number.
-    pub service: bool,
-    /// The address.
-    pub mac: Mac,
-    /// The port's name.
-    pub port: String,
-    /// Since it was last seen. Frames of cached flows are noted about once a second.
-    pub age: Duration,
-    /// Set by a stage of the embedding program ([`Tables::set_fixed`](crate::tables::Tables::set_fixed)): it never ages.
-    pub fixed: bool,
-}
-
-/// A cached flow.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FlowStatus {
-    /// The worker's number.
-    pub worker: usize,
-    /// The ingress port's name.
-    pub in_port: String,
-    /// What its frames have in common.
-    pub key: FlowKey,
-    /// What is done with them.
-    pub program: Vec<Action>,
-    /// Frames so far.
-    pub frames: u64,
-    /// Bytes so far.
-    pub bytes: u64,
-    /// Since the last frame.
-    pub idle: Duration,
 }
 
 /// A worker.
@@ -130,7 +89,7 @@ pub struct WorkerStatus {
 pub struct Conservation {
     /// Frames taken from ports.
     pub received: u64,
-    /// Copies made for floods, and segments cut from super-frames less one each.
+    /// Copies made for floods, segments cut from super-frames less one each, and frames that were injected.
     pub generated: u64,
     /// Segments that went into super-frames, less one each.
     pub coalesced: u64,
@@ -148,22 +107,17 @@ impl Conservation {
 }
 
 impl Switch {
-    /// All ports.
+    /// All ports, by number.
     pub fn ports(&self) -> Vec<PortStatus> {
         let registry = self.registry();
-        let domain = |id| registry.domain(id).map(|d| d.name.clone());
-        let topology = registry.topology();
-        let status = registry.ports().map(|(id, port)| PortStatus {
-            name: port.name.clone(),
-            kind: port.kind,
-            domain: port.view.domain.and_then(domain),
-            isolated: port.view.isolated,
-            vlan: topology.port(id).map(|view| view.vlan.clone()).unwrap_or_default(),
-            up: port.up.load(Relaxed),
-            caps: port.caps.clone(),
-            counters: port.total(),
-        });
-        status.collect()
+        registry.ports().map(|(id, port)| status(&registry, id, port)).collect()
+    }
+
+    /// One port.
+    pub fn port(&self, name: &str) -> Option<PortStatus> {
+        let registry = self.registry();
+        let id = registry.port_id(name).ok()?;
+        Some(status(&registry, id, registry.port(id)?))
     }
 
     /// How many addresses each domain has learned, by the domain's name. Every worker knows all; the first is asked.
@@ -171,8 +125,8 @@ impl Switch {
     /// # Errors
     /// When the switch has stopped.
     pub fn fdb_sizes(&self) -> Result<BTreeMap<String, usize>, Error> {
-        let registry = self.registry();
         let sizes = self.workers.ask(0, Command::CountFdb)?;
+        let registry = self.registry();
         let name = |id| registry.domain(id).map(|domain| domain.name.clone());
         Ok(sizes.into_iter().filter_map(|(id, size)| Some((name(id)?, size))).collect())
     }
@@ -180,81 +134,20 @@ impl Switch {
     /// All domains.
     pub fn domains(&self) -> Vec<DomainStatus> {
         let registry = self.registry();
-        let names = |id| registry.ports().filter(move |(_, p)| p.view.domain == Some(id)).map(|(_, p)| p.name.clone());
+        let mut members: BTreeMap<DomainId, Vec<String>> = BTreeMap::new();
+        for (_, port) in registry.ports() {
+            let Some(domain) = port.view.domain else { continue };
+            members.entry(domain).or_default().push(port.name.clone());
+        }
         let status = registry.domains().map(|(id, domain)| DomainStatus {
             name: domain.name.clone(),
             ageing_s: domain.ageing_s,
             fdb_max: domain.fdb_max,
             mac: domain.mac,
-            ports: names(id).collect(),
+            vlan_filtering: domain.vlan_filtering,
+            ports: members.remove(&id).unwrap_or_default(),
         });
         status.collect()
-    }
-
-    /// All addresses of all domains, asked for page by page.
-    ///
-    /// # Errors
-    /// When the switch has stopped.
-    pub fn fdb(&self) -> Result<Vec<FdbStatus>, Error> {
-        let registry = self.registry();
-        let mut all = Vec::new();
-        for (id, domain) in registry.domains() {
-            let status = |(entry, age): (FdbEntry, u32)| FdbStatus {
-                domain: domain.name.clone(),
-                vlan: entry.vlan.vid().map(Vid::number),
-                service: entry.vlan.is_service(),
-                mac: entry.mac,
-                port: registry.port(entry.port).map_or_else(|| "-".into(), |p| p.name.clone()),
-                age: Duration::from_millis(age.into()),
-                fixed: entry.fixed,
-            };
-            all.extend(self.known(id)?.into_iter().map(status));
-        }
-        Ok(all)
-    }
-
-    /// What is known of a domain's addresses. Every worker knows all; the one that an address's frames come to has seen
-    /// it last.
-    fn known(&self, domain: DomainId) -> Result<Vec<(FdbEntry, u32)>, Error> {
-        let mut all: Vec<(FdbEntry, u32)> = Vec::new();
-        for worker in self.workers.numbers() {
-            let mut cursor = Some(0);
-            while let Some(from) = cursor {
-                let page = self.workers.ask(worker, |reply| Command::ShowFdb(domain, from, reply))?;
-                all.extend(page.entries);
-                cursor = page.next;
-            }
-        }
-        all.sort_by_key(|&(entry, age)| (entry.vlan, entry.mac, age));
-        all.dedup_by_key(|(entry, _)| (entry.vlan, entry.mac));
-        Ok(all)
-    }
-
-    /// All live entries of the flow cache, asked for page by page.
-    ///
-    /// # Errors
-    /// When the switch has stopped.
-    pub fn flows(&self) -> Result<Vec<FlowStatus>, Error> {
-        let registry = self.registry();
-        let mut all = Vec::new();
-        for worker in self.workers.numbers() {
-            let status = |(flow, idle): (FlowEntry, u32)| FlowStatus {
-                worker,
-                in_port: registry.port(flow.key.port).map_or_else(|| "-".into(), |p| p.name.clone()),
-                key: flow.key,
-                program: flow.program,
-                frames: flow.frames,
-                bytes: flow.bytes,
-                idle: Duration::from_millis(idle.into()),
-            };
-            let mut cursor = Some(0);
-            while let Some(from) = cursor {
-                let page = self.workers.ask(worker, |reply| Command::ShowFlows(from, reply))?;
-                all.extend(page.flows.into_iter().map(status));
-                cursor = page.next;
-            }
-        }
-        Ok(all)
     }
 
     /// All workers.
@@ -309,6 +202,25 @@ impl Switch {
 }
 
 impl Switch {
+    /// Lets a frame come in by a port that the other end did not send: it is learned from, switched and counted like any, but
+    /// counts as generated there, not as received. It waits for nobody; while the port is down or gone, nothing happens.
+    ///
+    /// # Errors
+    /// When there is no such port, the frame is longer than any, or the switch has stopped.
+    pub fn inject(&self, port: &str, frame: Vec<u8>) -> Result<(), Error> {
+        let (port, worker) = self.receiver(port)?;
+        if frame.len() > MAX_FRAME {
+            return Err(Error::TooLong(frame.len()));
+        }
+        self.workers.tell(worker, Command::Inject(port, frame))
+    }
+
+    /// How many ports a domain has.
+    pub fn member_count(&self, domain: &str) -> usize {
+        let registry = self.registry();
+        registry.domain_id(domain).map_or(0, |id| registry.member_count(id))
+    }
+
     /// What would happen to a frame from a port, and why. Nothing is sent, learned, cached or counted.
     ///
     /// # Errors
@@ -328,5 +240,19 @@ impl Switch {
         let id = registry.port_id(name)?;
         let owner = registry.port(id).and_then(|port| port.owners.first().copied());
         Ok((id, owner.unwrap_or_default()))
+    }
+}
+
+fn status(registry: &Registry, id: PortId, port: &Registered) -> PortStatus {
+    let domain = port.view.domain.and_then(|domain| registry.domain(domain));
+    PortStatus {
+        name: port.name.clone(),
+        kind: port.kind,
+        domain: domain.map(|domain| domain.name.clone()),
+        isolated: port.view.isolated,
+        vlan: registry.view(id).map(|view| view.vlan).unwrap_or_default(),
+        up: port.up.load(Relaxed),
+        caps: port.caps.clone(),
+        counters: port.total(),
     }
 }

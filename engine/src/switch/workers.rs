@@ -123,9 +123,28 @@ impl Workers {
         self.links.iter().map(|link| link.tell(command())).fold(Ok(()), Result::and)
     }
 
+    /// Gives one worker a command.
+    pub fn tell(&self, worker: usize, command: Command) -> Result<(), Error> {
+        self.links.get(worker).ok_or(Error::Stopped)?.tell(command)
+    }
+
     /// Gives one worker a command that carries a reply channel, and waits for the reply.
     pub fn ask<T>(&self, worker: usize, command: impl FnOnce(Sender<T>) -> Command) -> Result<T, Error> {
         self.links.get(worker).ok_or(Error::Stopped)?.ask(command)
+    }
+
+    /// Gives commands that carry a reply channel, each to its worker, and only then waits for the replies, which are in the same
+    /// order.
+    pub fn ask_each<T, C>(&self, commands: impl IntoIterator<Item = (usize, C)>) -> Result<Vec<T>, Error>
+    where
+        C: FnOnce(Sender<T>) -> Command,
+    {
+        let asked = commands.into_iter().map(|(worker, command)| {
+            let (reply, answer) = bounded(1);
+            self.links.get(worker).ok_or(Error::Stopped)?.tell(command(reply)).map(|()| answer)
+        });
+        let asked = asked.collect::<Result<Vec<Receiver<T>>, Error>>()?;
+        asked.into_iter().map(|answer| answer.recv().map_err(|_| Error::Stopped)).collect()
     }
 
     /// Asks every worker; the replies by number.

@@ -3,7 +3,7 @@
 //! A sighting that cannot be told is not learned either: the next frame from that address tries again. So no worker ever
 //! knows a place of which the others are not going to hear.
 
-use super::fdb::Station;
+use super::fdb::{Record, Station};
 use super::topology::DomainId;
 use crate::clock::Millis;
 use crate::flow::PortId;
@@ -22,6 +22,12 @@ pub struct Sighting {
     /// How often the address had moved: what a worker saw after it heard of another place is later than that, even
     /// within one millisecond.
     pub moves: u32,
+    /// When the present window of moves began; see [`super::fdb`].
+    pub since: Millis,
+    /// Where it was then.
+    pub home: PortId,
+    /// Moves in this window.
+    pub jumps: u8,
     /// How many topologies the worker had taken that saw it. All take the same, in the same order.
     pub era: u32,
 }
@@ -30,6 +36,11 @@ pub struct Sighting {
 const CLEARLY_MS: i32 = 1000;
 
 impl Sighting {
+    /// What the teller remembers of the address's moves.
+    pub(super) fn record(&self) -> Record {
+        Record { told: self.seen, moves: self.moves, since: self.since, home: self.home, jumps: self.jumps }
+    }
+
     /// Whether this one is to be believed rather than another of the same address. All workers answer alike.
     pub(super) fn is_after(&self, other: &Sighting) -> bool {
         let ms = self.seen.ahead_of(other.seen);
@@ -53,6 +64,12 @@ impl Gossip {
     pub fn open(&mut self, room: usize) {
         self.news.reserve(Self::MOST);
         self.room = Some(room.min(Self::MOST).saturating_sub(self.news.len()));
+    }
+
+    /// Whether there are others.
+    #[inline]
+    pub fn has_others(&self) -> bool {
+        self.room.is_some()
     }
 
     /// Whether there are others who can take one more.

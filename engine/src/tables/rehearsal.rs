@@ -1,8 +1,7 @@
 //! What a trace assumes instead of changing the tables: see [`crate::trace`].
 
-use super::fdb::{Fdb, Foreseen, Station};
+use super::fdb::{Foreseen, Station};
 use super::topology::DomainId;
-use crate::clock::Millis;
 use crate::flow::PortId;
 use crate::trace::Note;
 
@@ -15,12 +14,10 @@ pub(super) struct Rehearsal {
 }
 
 impl Rehearsal {
-    /// What would come of a sighting. The steps of one walk that follow see it as done.
-    pub fn learn(&mut self, fdb: &Fdb, (domain, who, port): (DomainId, Station, PortId), now: Millis) -> Foreseen {
-        let foreseen = fdb.foresee(who, port, now);
+    /// Takes what would come of a sighting as done, for the steps of this walk that follow.
+    pub fn assume(&mut self, domain: DomainId, who: Station, foreseen: &Foreseen) {
         self.assumed.extend(foreseen.evicted.map(|evicted| (domain, evicted, None)));
         self.assumed.extend(foreseen.home.map(|home| (domain, who, Some(home))));
-        foreseen
     }
 
     /// Where a station would be, if that differs from what the tables know.

@@ -42,7 +42,7 @@ impl Mac {
     /// Whether it can be the source of a frame.
     #[inline]
     pub fn is_station(self) -> bool {
-        !self.is_group() && self != Mac::ZERO
+        !self.is_group() && self.to_u64() != 0
     }
 
     /// Whether it is one of 01:80:c2:00:00:00 to 0f, which bridges keep to themselves (802.1Q, table 8-1).

@@ -1,21 +1,30 @@
 //! What frames run through: ports, memory, cache, stages and tables, all of one worker.
 
+use super::ELSEWHERE;
 use super::WorkerConfig;
-use super::peers::{BURST, FRAMES};
-use super::ports::{Outlet, Ports};
-use crate::clock::Millis;
+use super::flood::{Flooding, MOST, scratch};
+use super::outlet::Outlet;
+use super::peers::{BURST, Errand, FRAMES, Parcel};
+use super::ports::Ports;
+use super::schedule::QueueId;
+use crate::clock::{Millis, ticks, ticks_in};
 use crate::drop::DropReason;
 use crate::execute::{Egress, execute};
 use crate::flow::{FlowKey, PortId};
 use crate::frame::{Arena, Batch, Frame, Pool};
 use crate::pipeline::{Compiled, Pipeline};
+use crate::program::Exit;
 use crate::stages::Stage;
 use crate::stats::WorkerCounters;
-use crate::table::{FlowTable, SlotId};
-use crate::tables::Tables;
+use crate::table::{FlowTable, Kept, SlotId};
 use crate::tables::gossip::Sighting;
+use crate::tables::{Flap, Tables};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the frames that another worker handed over may take in one round.
+const DELIVERY: Duration = Duration::from_micros(150);
 
 pub(super) struct Core {
     pub ports: Ports,
@@ -26,6 +35,21 @@ pub(super) struct Core {
     pub now: Millis,
     pub counters: Arc<WorkerCounters>,
     pub cache: bool,
+    /// The epoch of the port that the frames under way came by.
+    pub epoch: u32,
+    /// Frames of this batch between known stations for which the flow cache was of no use.
+    pub useless: usize,
+    /// Copies made for floods in this visit.
+    pub copies: usize,
+    /// A flood that this visit does not finish.
+    pub unfinished: Option<Flooding>,
+    /// Floods that other workers began, by worker.
+    foreign: Vec<Option<Flooding>>,
+    /// Addresses that were pinned, to be reported: the first few of a second.
+    pub flaps: Vec<Flap>,
+    /// Scratch: exits of a part of a flood, and workers that have heard of it.
+    pub exits: Vec<Exit>,
+    pub told: Vec<bool>,
 }
 
 impl Core {
@@ -40,7 +64,21 @@ impl Core {
             now: Millis::default(),
             counters: Arc::default(),
             cache: config.cache,
+            epoch: 0,
+            useless: 0,
+            copies: 0,
+            unfinished: None,
+            foreign: Vec::new(),
+            flaps: Vec::with_capacity(8),
+            exits: scratch(),
+            told: Vec::new(),
         })
+    }
+
+    /// Makes room for what other workers send.
+    pub fn meet_peers(&mut self) {
+        self.foreign.resize_with(self.ports.peers.count(), || None);
+        self.told.resize(self.ports.peers.count(), false);
     }
 
     /// Hears what other workers learned. Due after frames were received and before they are looked up: whoever answers
@@ -85,14 +123,39 @@ impl Core {
 
     #[inline]
     fn deliver_from(&mut self, peer: usize) -> usize {
-        let mut frames = 0;
-        while frames < BURST
-            && let Some((port, frame)) = self.ports.peers.handed_over(peer)
-        {
-            Outlet::handed_over(&mut self.ports).output(port, frame, &mut self.pool);
-            frames += 1;
+        self.copies = 0;
+        if let Some(flooding) = self.foreign[peer].take() {
+            self.foreign[peer] = self.flood(flooding);
         }
-        frames
+        let (mut frames, begin) = (0, if self.ports.schedule.is_fair() { ticks() } else { 0 });
+        while frames < BURST
+            && self.foreign[peer].is_none()
+            && self.copies < MOST
+            && let Some(Parcel { errand, frame }) = self.ports.peers.handed_over(peer)
+        {
+            self.carry_out(peer, errand, frame);
+            frames += 1;
+            if begin > 0 && (ticks() - begin) as i64 > ticks_in(DELIVERY) {
+                break;
+            }
+        }
+        frames + usize::from(self.foreign[peer].is_some())
+    }
+
+    #[inline]
+    fn carry_out(&mut self, peer: usize, errand: Errand, frame: Frame) {
+        self.ports.wire_size = self.ports.any_wire_size();
+        match errand {
+            Errand::Leave(port) => Outlet::new(&mut self.ports, ELSEWHERE).output(port, frame, &mut self.pool),
+            Errand::Flood(flood, origin) => {
+                self.foreign[peer] = self.flood(Flooding::new(flood, frame, Some(origin)));
+            }
+        }
+    }
+
+    /// Whether a flood that another worker began is under way.
+    pub fn is_flooding(&self) -> bool {
+        self.foreign.iter().any(Option::is_some)
     }
 
     /// Deals with all that other workers have sent until now.
@@ -105,7 +168,9 @@ impl Core {
     /// Frees what other workers handed over and nobody will send.
     pub fn abandon_deliveries(&mut self) {
         for peer in 0..self.ports.peers.count() {
-            while let Some((_, frame)) = self.ports.peers.handed_over(peer) {
+            let begun = self.foreign[peer].take().map(|flooding| flooding.abandon());
+            let rest = std::iter::from_fn(|| self.ports.peers.handed_over(peer).map(|parcel| parcel.frame));
+            for frame in begun.into_iter().chain(rest) {
                 self.ports.strays.count_drop(DropReason::PortDown);
                 self.pool.free(frame);
             }
@@ -113,7 +178,7 @@ impl Core {
     }
 
     #[inline]
-    pub fn receive(&mut self, queue: (PortId, usize), batch: &mut Batch) {
+    pub fn receive(&mut self, queue: QueueId, batch: &mut Batch) {
         self.ports.receive(queue, &mut self.pool, batch);
     }
 
@@ -123,12 +188,13 @@ impl Core {
         self.ports.flush(&mut self.pool);
     }
 
-    /// Runs one frame's program: the cached one, or one compiled now.
+    /// Runs one frame's program: the cached one, or one compiled now. False when the visit is over.
     #[inline(always)]
-    pub fn run(&mut self, frame: Frame, port: PortId, candidate: SlotId, (key, hash): (&FlowKey, u64)) {
-        match self.table.hit(candidate, key, self.tables.epoch(), (frame.len(), self.now)) {
+    pub fn run(&mut self, frame: Frame, port: PortId, candidate: SlotId, (key, hash): (&FlowKey, u64)) -> bool {
+        match self.table.hit(candidate, key, self.epoch, (frame.len(), self.now)) {
             Some(actions) if self.cache => {
-                execute(actions, frame, &mut Outlet { ports: &mut self.ports, ingress: port }, &mut self.pool);
+                execute(actions, frame, &mut Outlet::new(&mut self.ports, port), &mut self.pool);
+                true
             }
             _ => self.miss(frame, port, key, hash),
         }
@@ -137,33 +203,78 @@ impl Core {
     /// What happens without a hit at the first look: the entry is elsewhere in its set, or was made by an earlier frame
     /// of this batch, or the stages decide.
     #[inline(never)]
-    fn miss(&mut self, frame: Frame, port: PortId, key: &FlowKey, hash: u64) {
-        match self.table.search(key, hash, self.tables.epoch()).filter(|_| self.cache) {
+    fn miss(&mut self, frame: Frame, port: PortId, key: &FlowKey, hash: u64) -> bool {
+        match self.table.search(key, hash, self.epoch).filter(|_| self.cache) {
             Some(slot) => {
                 let actions = self.table.run(slot, frame.len(), self.now);
-                execute(actions, frame, &mut Outlet { ports: &mut self.ports, ingress: port }, &mut self.pool);
+                execute(actions, frame, &mut Outlet::new(&mut self.ports, port), &mut self.pool);
+                true
             }
             None => self.compile(frame, port, key, hash),
         }
     }
 
     /// Walks the stages for a frame, caches what they decide where that may be, and executes it.
-    fn compile(&mut self, frame: Frame, port: PortId, key: &FlowKey, hash: u64) {
+    fn compile(&mut self, frame: Frame, port: PortId, key: &FlowKey, hash: u64) -> bool {
         self.counters.misses.add(1);
-        let compiled = self.pipeline.compile(key, &frame, &mut self.tables, self.now);
-        if compiled == Compiled::Reply {
-            return self.reply(frame, port);
-        }
-        let program = self.pipeline.program().actions();
-        let slot = match compiled {
-            Compiled::Flow if self.cache => self.table.insert(key, hash, program, self.tables.epoch(), self.now),
+        let compiled = self.decide(&frame, port, key);
+        let kept = match compiled {
+            Compiled::Flow if self.cache => {
+                self.table.insert(key, hash, self.pipeline.program().actions(), self.epoch, self.now)
+            }
             _ => None,
         };
-        let actions = match slot {
-            Some(slot) => self.table.run(slot, frame.len(), self.now),
-            None => program,
-        };
-        execute(actions, frame, &mut Outlet { ports: &mut self.ports, ingress: port }, &mut self.pool);
+        self.useless +=
+            usize::from(matches!(compiled, Compiled::Flow | Compiled::Once) && kept.is_none_or(Kept::displaced));
+        let Some(Kept { slot, .. }) = kept else { return self.carry_out_compiled(compiled, frame, port) };
+        let actions = self.table.run(slot, frame.len(), self.now);
+        execute(actions, frame, &mut Outlet::new(&mut self.ports, port), &mut self.pool);
+        true
+    }
+
+    /// Walks the stages for a frame, and executes what they decide. False when the visit is over.
+    #[inline(never)]
+    pub fn walk(&mut self, frame: Frame, port: PortId, key: &FlowKey) -> bool {
+        let compiled = self.decide(&frame, port, key);
+        self.carry_out_compiled(compiled, frame, port)
+    }
+
+    #[inline]
+    fn decide(&mut self, frame: &Frame, port: PortId, key: &FlowKey) -> Compiled {
+        let compiled = self.pipeline.compile(key, frame, &mut self.tables, self.now);
+        // What this frame taught may have voided what was decided before.
+        self.epoch = self.tables.epoch(port);
+        while let Some(flap) = self.tables.next_flap() {
+            self.count_flap(flap);
+        }
+        compiled
+    }
+
+    /// Counts an address that was pinned, at both ports that it jumped between, or the one of them that it left and came back to.
+    #[cold]
+    fn count_flap(&mut self, flap: Flap) {
+        let Flap { home, elsewhere, .. } = flap;
+        let ports = std::iter::once(home).chain((elsewhere != home).then_some(elsewhere));
+        ports.filter_map(|port| self.ports.counters(port)).for_each(|counters| counters.mac_flaps.add(1));
+        if self.flaps.len() < self.flaps.capacity() {
+            self.flaps.push(flap);
+        }
+    }
+
+    #[inline]
+    fn carry_out_compiled(&mut self, compiled: Compiled, frame: Frame, port: PortId) -> bool {
+        match compiled {
+            Compiled::Flow | Compiled::Once => {
+                let actions = self.pipeline.program().actions();
+                execute(actions, frame, &mut Outlet::new(&mut self.ports, port), &mut self.pool);
+            }
+            Compiled::Flood(flood) => {
+                self.unfinished = self.flood(Flooding::new(flood, frame, None));
+                return self.unfinished.is_none() && self.copies < MOST;
+            }
+            Compiled::Reply => self.reply(frame, port),
+        }
+        true
     }
 
     /// Sends the stages' answer back where the frame came from, instead of the frame.
@@ -176,11 +287,11 @@ impl Core {
             let _ = frame.fill(answer);
             frame
         });
-        Outlet { ports: &mut self.ports, ingress: port }.answer(frame, &mut self.pool);
+        Outlet::new(&mut self.ports, port).answer(frame, &mut self.pool);
     }
 
     /// Ends a frame that has no key.
     pub fn discard(&mut self, frame: Frame, port: PortId, reason: DropReason) {
-        Outlet { ports: &mut self.ports, ingress: port }.drop(frame, reason, &mut self.pool);
+        Outlet::new(&mut self.ports, port).drop(frame, reason, &mut self.pool);
     }
 }

@@ -3,42 +3,58 @@
 use super::Worker;
 use crate::clock::Millis;
 use crate::flow::PortId;
+use std::time::Duration;
 
 /// Milliseconds in which the whole flow cache is swept once, every table aged and every link checked.
 const PERIOD_MS: u32 = 1000;
+/// Most ports passed together in looking for links to be checked.
+const LINKS: usize = 128;
+/// Longest sleep while more is due than is done at once.
+const BREATH: Duration = Duration::from_millis(1);
 
-/// How far the sweep over the flow cache has come.
+/// How far housekeeping has come.
 #[derive(Default)]
 pub(super) struct Sweep {
     cursor: usize,
-    /// When the last part was swept.
+    /// When it was last done.
     last: Millis,
-    /// When this sweep began, or the last one while none is under way.
+    /// When this sweep over the flow cache began, or the last one while none is under way.
     began: Millis,
     /// Frames there had been when this sweep began: without newer ones there is nothing to carry.
     frames: u64,
+    /// Links that are due, in thousandths.
+    links: usize,
+    /// More is due.
+    is_behind: bool,
 }
 
 impl Worker {
-    /// Does what is due at time `now`: call it often.
+    /// Does what is due at time `now`, or a little of it: call it often.
     pub fn housekeeping(&mut self, now: Millis) {
-        let elapsed = now.since(self.sweep.last);
+        let elapsed = now.since(self.sweep.last).min(PERIOD_MS);
         if elapsed == 0 {
             return;
         }
         self.sweep.last = now;
-        if self.sweep.cursor == 0 {
-            if now.since(self.sweep.began) < PERIOD_MS {
-                return;
+        let carries = self.sweep.cursor > 0 || now.since(self.sweep.began) >= PERIOD_MS;
+        if carries {
+            if self.sweep.cursor == 0 {
+                self.sweep.began = now;
             }
-            self.sweep.began = now;
+            self.carry_stamps(now, elapsed);
         }
-        self.carry_stamps(now, elapsed);
-        if self.sweep.cursor == 0 {
-            self.core.tables.age(now);
-            self.check_links();
+        // What cached flows have seen is carried over within a second.
+        let is_swept = self.core.tables.sweep(now.before(PERIOD_MS), elapsed);
+        let are_links_checked = self.check_some_links(elapsed);
+        self.sweep.is_behind = !is_swept || !are_links_checked;
+        if carries && self.sweep.cursor == 0 {
+            self.publish_gauges();
         }
-        self.publish_gauges();
+    }
+
+    /// How long housekeeping may wait at most.
+    pub(super) fn patience(&self) -> Duration {
+        if self.sweep.is_behind { BREATH } else { Duration::from_millis(PERIOD_MS.into()) }
     }
 
     /// Carries the stamps of the fast path over to the forwarding databases, for the part of the flow cache that
@@ -48,22 +64,36 @@ impl Worker {
         if self.sweep.cursor == 0 && std::mem::replace(&mut self.sweep.frames, frames) == frames {
             return;
         }
-        let share = self.core.table.capacity() * elapsed.min(PERIOD_MS) as usize / PERIOD_MS as usize;
-        let epoch = self.core.tables.epoch();
+        let share = self.core.table.capacity() * elapsed as usize / PERIOD_MS as usize;
         let tables = &mut self.core.tables;
-        self.sweep.cursor = self.core.table.sweep(self.sweep.cursor, share.max(64), epoch, |key, seen| {
+        self.sweep.cursor = self.core.table.sweep(self.sweep.cursor, share.max(64), |key, epoch, seen| {
             if now.since(seen) <= 3 * PERIOD_MS {
                 tables.refresh(key, seen);
             }
+            tables.epoch(key.port) == epoch
         });
+    }
+
+    /// Asks the ports whose turn comes within `elapsed` milliseconds whether their links are up; false when some are due still.
+    fn check_some_links(&mut self, elapsed: u32) -> bool {
+        let all = self.core.ports.slot_count();
+        let due = (self.sweep.links + all * elapsed as usize).min(all * PERIOD_MS as usize);
+        let now = (due / PERIOD_MS as usize).min(LINKS);
+        self.sweep.links = due - now * PERIOD_MS as usize;
+        for _ in 0..now {
+            self.core.ports.next_link().into_iter().for_each(|port| self.check_link(port));
+        }
+        self.sweep.links < PERIOD_MS as usize
     }
 
     /// Asks every port whether its link is up, and forgets what was learned on those that are not.
     pub fn check_links(&mut self) {
-        for port in (0..=u16::MAX).map(PortId).take(self.core.ports.slot_count()) {
-            if let Some(up) = self.core.ports.check_link(port) {
-                self.core.tables.set_up(port, up);
-            }
+        (0..=u16::MAX).map(PortId).take(self.core.ports.slot_count()).for_each(|port| self.check_link(port));
+    }
+
+    fn check_link(&mut self, port: PortId) {
+        if let Some(up) = self.core.ports.check_link(port) {
+            self.core.tables.set_up(port, up);
         }
     }
 

@@ -3,7 +3,11 @@
 //! Waking an idle core costs tens of microseconds on a virtual machine, so a worker looks again for a bounded time
 //! after the last frame. Between two empty rounds it yields, unless the core is its own: that costs little when nobody
 //! else wants the core, and gives it away at once when somebody does.
+//!
+//! Looking is one system call, however many queues are parked: `epoll` tells which have frames (edge-triggered: once for
+//! every time that frames come into an empty queue). While queues are ready that look is due every [`LOOK`].
 
+use super::core::Core;
 use super::{Lines, Worker};
 use crate::clock::{Millis, ticks};
 use crate::flow::PortId;
@@ -15,8 +19,12 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Longest sleep: housekeeping is due by then.
-const NAP: Duration = Duration::from_secs(1);
+/// How long parked queues may have frames unnoticed while others are served.
+const LOOK: Duration = Duration::from_micros(10);
+/// How often it is told what happened.
+const REPORT: Duration = Duration::from_secs(1);
+/// Queues whose frames are noticed by one look.
+const EVENTS: usize = 256;
 /// The token of the mailbox.
 const MAIL: Token = Token(usize::MAX);
 
@@ -49,7 +57,7 @@ impl Sleeper {
     pub fn new() -> io::Result<Sleeper> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), MAIL)?);
-        Ok(Sleeper { poll, events: Events::with_capacity(64), waker })
+        Ok(Sleeper { poll, events: Events::with_capacity(EVENTS), waker })
     }
 
     /// Wakes the sleeper, from any thread.
@@ -73,19 +81,30 @@ impl Sleeper {
         }
     }
 
-    /// Sleeps until something happens, a queue is due or housekeeping is. Edge-triggered: the caller has drained every
-    /// queue.
-    fn sleep(&mut self, due: Option<Instant>) {
-        let nap = due.map_or(NAP, |due| due.saturating_duration_since(Instant::now()).min(NAP));
+    /// Sleeps until something happens, at most for `nap`; the ports whose queues have frames. Edge-triggered: each is told once.
+    fn look(&mut self, nap: Duration) -> impl Iterator<Item = PortId> + '_ {
+        self.events.clear();
         // An interrupted sleep is only a short one.
         let _ = self.poll.poll(&mut self.events, Some(nap));
+        let ports = self.events.iter().map(|event| event.token().0);
+        ports.filter_map(|token| u16::try_from(token).ok()).map(PortId)
     }
+}
+
+/// What a worker keeps in mind between two rounds.
+struct Pace {
+    last_frame: Instant,
+    last_look: Instant,
+    last_report: Instant,
+    last_ticks: u64,
 }
 
 impl Worker {
     /// Works until told to stop.
     pub fn run_loop(&mut self, polling: Polling, mut sleeper: Sleeper, lines: &Lines) {
-        let (mut last_frame, mut last_ticks) = (Instant::now(), ticks());
+        let now = Instant::now();
+        let mut pace = Pace { last_frame: now, last_look: now, last_report: now, last_ticks: ticks() };
+        self.core.ports.schedule.be_fair();
         loop {
             let now = Instant::now();
             self.core.now = Millis::between(lines.began, now);
@@ -95,27 +114,61 @@ impl Worker {
             let frames = self.poll(self.core.now);
             self.bury(lines, &mut sleeper);
             self.housekeeping(self.core.now);
-            last_ticks = self.account(frames, last_ticks);
+            if now.duration_since(pace.last_report) >= REPORT {
+                pace.last_report = now;
+                self.report(lines);
+            }
+            let Core { ports, .. } = &mut self.core;
+            ports.park_idle();
+            pace.last_ticks = self.account(frames, pace.last_ticks);
             if frames > 0 {
-                last_frame = now;
-                continue;
+                pace.last_frame = now;
             }
-            match polling {
-                Polling::Busy => std::hint::spin_loop(),
-                Polling::Adaptive(spin) if now.duration_since(last_frame) < spin => std::thread::yield_now(),
-                Polling::Adaptive(_) | Polling::Interrupt => last_ticks = self.nap(&mut sleeper, last_ticks),
-            }
+            self.wait(polling, &mut sleeper, &mut pace, now);
         }
         self.shut_down();
     }
 
-    /// Sleeps, unless frames wait after all.
-    fn nap(&mut self, sleeper: &mut Sleeper, last_ticks: u64) -> u64 {
-        if self.core.ports.arm() {
-            return last_ticks;
+    /// Looks at the parked queues when that is due, and sleeps when nothing was to be done for long enough.
+    fn wait(&mut self, polling: Polling, sleeper: &mut Sleeper, pace: &mut Pace, now: Instant) {
+        if self.core.ports.schedule.is_busy() {
+            if now.duration_since(pace.last_look) >= LOOK {
+                self.look(sleeper, pace, now);
+            }
+            return;
         }
-        sleeper.sleep(self.core.ports.due());
-        self.account(0, last_ticks)
+        match polling {
+            Polling::Busy => self.look(sleeper, pace, now),
+            Polling::Adaptive(spin) if now.duration_since(pace.last_frame) < spin => {
+                self.look(sleeper, pace, now);
+                if !self.core.ports.schedule.is_busy() {
+                    std::thread::yield_now();
+                }
+            }
+            Polling::Adaptive(_) | Polling::Interrupt => self.nap(sleeper, pace),
+        }
+    }
+
+    /// Notices which parked queues have frames by now.
+    fn look(&mut self, sleeper: &mut Sleeper, pace: &mut Pace, now: Instant) {
+        pace.last_look = now;
+        sleeper.look(Duration::ZERO).for_each(|port| self.core.ports.make_ready(port));
+        if self.core.ports.schedule.has_timed() {
+            self.core.ports.wake_due(now);
+        }
+    }
+
+    /// Sleeps, unless frames wait after all.
+    fn nap(&mut self, sleeper: &mut Sleeper, pace: &mut Pace) {
+        let now = Instant::now();
+        let due = self.core.ports.wake_due(now);
+        if self.core.ports.peers.arm() || self.core.ports.schedule.is_busy() || self.core.is_flooding() {
+            return;
+        }
+        let nap = due.map_or(self.patience(), |due| due.saturating_duration_since(now).min(self.patience()));
+        sleeper.look(nap).for_each(|port| self.core.ports.make_ready(port));
+        pace.last_look = Instant::now();
+        pace.last_ticks = self.account(0, pace.last_ticks);
     }
 
     /// Books the ticks of a round as busy or idle.

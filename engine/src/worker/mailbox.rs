@@ -1,14 +1,20 @@
 //! What the control side asks of a worker, and what a worker tells it. Neither waits for the other.
 
+use super::core::Core;
+use super::schedule::QueueId;
 use super::{Attachment, Worker};
 use crate::capture::Sink;
+use crate::drop::DropReason;
 use crate::flow::PortId;
 use crate::ports::Queue;
 use crate::stats::Counter;
 use crate::table::FlowEntry;
-use crate::tables::fdb::{Fdb, FdbEntry};
-use crate::tables::topology::{DomainId, Topology};
+use crate::tables::Flap;
+use crate::tables::fdb::{Fdb, FdbEntry, Station};
+use crate::tables::topology::{Change, DomainId, PortView};
 use crate::trace::{Hypothesis, Trace};
+use crate::wire::Mac;
+use crate::wire::vlan::Vid;
 use crossbeam::channel::{Receiver, Sender};
 use std::io;
 use std::sync::Arc;
@@ -34,14 +40,19 @@ pub struct FlowPage {
 
 /// What a worker can be told. Each takes a few microseconds, so that frames hardly notice.
 pub enum Command {
-    /// Open a port that this topology has for what leaves by it, and say so.
-    Attach(Attachment, Arc<Topology>, Sender<()>),
+    /// Take a port as the topology has it now, open it for what leaves by it, and say so.
+    Attach(Attachment, Option<Box<PortView>>, Sender<()>),
     /// Take what comes in by a port, now that every worker has opened it, and say so.
     Serve(PortId, Sender<()>),
     /// Let go of a port, and give back its queues: closing them may take the kernel long.
     Detach(PortId, Sender<Vec<Box<dyn Queue>>>),
-    /// Work by this topology from now on, with a new forwarding database of one domain where there is one, and say so.
-    Publish(Arc<Topology>, Option<(DomainId, Box<Fdb>)>, Sender<()>),
+    /// Work by a changed topology from now on, and give back a forwarding database that is no longer needed; or say that there
+    /// is no memory for a new one.
+    Change(Change, Sender<io::Result<Option<Fdb>>>),
+    /// Set an address to a port for good, or forget it where none is named, and say so.
+    SetStatic(DomainId, Station, Option<PortId>, Sender<()>),
+    /// Forget what was learned on a port, or everywhere in a domain, and say so.
+    Flush(DomainId, Option<PortId>, Sender<()>),
     /// Void every cached decision: state that a stage keeps has changed.
     Invalidate,
     /// Show part of a forwarding database, from a position on.
@@ -54,6 +65,8 @@ pub enum Command {
     Capture(Sink, Sender<()>),
     /// Copy none any more into the sink that counts here, and give it back.
     EndCapture(Arc<Counter>, Sender<Option<Sink>>),
+    /// Take a frame that the control side made as if it had come in by a port that has queues here.
+    Inject(PortId, Vec<u8>),
     /// Say what would happen to a frame.
     Trace(Box<Hypothesis>, Sender<Trace>),
     /// End.
@@ -69,6 +82,24 @@ pub enum Event {
         name: String,
         /// What the kernel said.
         error: io::Error,
+    },
+    /// Frames can pass a port again, or cannot: the interface was set up or down.
+    Link {
+        /// The port's name.
+        name: String,
+        /// Whether they can.
+        up: bool,
+    },
+    /// An address jumps between ports faster than hosts move, and was pinned: a loop, or an address used twice.
+    MacPinned {
+        /// The address.
+        mac: Mac,
+        /// Its VLAN, if it has one.
+        vlan: Option<Vid>,
+        /// The name of the port where it stays,
+        home: String,
+        /// and of the one where it was seen.
+        elsewhere: String,
     },
 }
 
@@ -96,8 +127,9 @@ impl Worker {
             self.core.catch_up();
             match command {
                 Command::Stop => return false,
-                Command::Attach(port, topology, done) => {
-                    self.publish(topology);
+                Command::Attach(port, view, done) => {
+                    // A port's change needs no memory that there might not be.
+                    let _ = self.core.tables.apply(Change::Port(port.port, view.map(|view| *view)));
                     self.open(port);
                     let _ = done.send(());
                 }
@@ -107,11 +139,13 @@ impl Worker {
                     let _ = done.send(());
                 }
                 Command::Detach(port, done) => drop(done.send(self.release(port, sleeper).unwrap_or_default().1)),
-                Command::Publish(topology, fresh, done) => {
-                    if let Some((domain, fdb)) = fresh {
-                        self.core.tables.prepare(domain, *fdb);
-                    }
-                    self.publish(topology);
+                Command::Change(change, done) => drop(done.send(self.core.tables.apply(change))),
+                Command::SetStatic(domain, who, port, done) => {
+                    self.set_static(domain, who, port);
+                    let _ = done.send(());
+                }
+                Command::Flush(domain, port, done) => {
+                    self.core.tables.flush(domain, port);
                     let _ = done.send(());
                 }
                 Command::Invalidate => self.core.tables.invalidate(),
@@ -123,10 +157,27 @@ impl Worker {
                     let _ = done.send(());
                 }
                 Command::EndCapture(counter, sink) => drop(sink.send(self.tap().remove(&counter))),
+                Command::Inject(port, bytes) => self.inject(port, &bytes),
                 Command::Trace(frame, reply) => drop(reply.send(self.trace(&frame, self.core.now))),
             }
         }
         true
+    }
+
+    /// Lets a frame come in by a port with its next visit, if one could. It counts as made there, not as received.
+    fn inject(&mut self, port: PortId, bytes: &[u8]) {
+        let Some(up) = self.core.ports.check_link(port) else { return };
+        self.core.tables.set_up(port, up);
+        let Some(counters) = self.core.ports.counters(port).filter(|_| up) else { return };
+        counters.generated.add(1);
+        let Some(mut frame) = self.core.pool.alloc_spare(bytes.len()) else {
+            return counters.count_drop(DropReason::PoolEmpty);
+        };
+        // It fits: a frame of that room was asked for.
+        let _ = frame.fill(bytes);
+        if let Err(frame) = self.core.ports.schedule.add(QueueId { port, queue: 0 }, frame) {
+            self.core.discard(frame, port, DropReason::PortDown);
+        }
     }
 
     /// Lets go of the ports that failed, and reports them.
@@ -139,9 +190,26 @@ impl Worker {
         }
     }
 
-    /// Every forwarding database was prepared, so none is made here that could fail.
-    fn publish(&mut self, topology: Arc<Topology>) {
-        let _ = self.core.tables.publish(topology);
+    /// Reports links that changed, and addresses that were pinned.
+    pub(super) fn report(&mut self, lines: &Lines) {
+        let Core { ports, flaps, .. } = &mut self.core;
+        for &(port, up) in &ports.links.news {
+            let name = ports.name(port).map(str::to_owned);
+            name.into_iter().for_each(|name| drop(lines.events.send(Event::Link { name, up })));
+        }
+        ports.links.news.clear();
+        for Flap { who, home, elsewhere } in flaps.drain(..) {
+            let [home, elsewhere] = [home, elsewhere].map(|port| ports.name(port).unwrap_or_default().to_owned());
+            let (mac, vlan) = (who.mac(), who.vlan().vid());
+            let _ = lines.events.send(Event::MacPinned { mac, vlan, home, elsewhere });
+        }
+    }
+
+    fn set_static(&mut self, domain: DomainId, who: Station, port: Option<PortId>) {
+        match port {
+            Some(port) => _ = self.core.tables.set_fixed(domain, who, port, self.core.now),
+            None => _ = self.core.tables.forget(domain, who),
+        }
     }
 
     /// Lets go of a port; `None` when that was done before.
@@ -157,7 +225,7 @@ impl Worker {
     }
 
     fn flow_page(&self, cursor: usize) -> FlowPage {
-        let (flows, next) = self.core.table.page(cursor, PAGE, self.core.tables.epoch());
+        let (flows, next) = self.core.table.page(cursor, PAGE, |port| self.core.tables.epoch(port));
         let aged = |flow: FlowEntry| {
             let idle = self.core.now.since(flow.seen);
             (flow, idle)

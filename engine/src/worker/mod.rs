@@ -3,7 +3,7 @@
 //! # Theory of operation
 //!
 //! A worker owns everything it touches: queues, frames, flow cache, tables. Each round ([`Worker::poll`]) takes at most
-//! one batch from every queue and runs it to completion, phase by phase:
+//! one batch from every queue that is ready (`schedule.rs`) and runs it to completion, phase by phase:
 //!
 //! ```text
 //! receive -> classify: parse, hash, prefetch the set -> probe: read tags, prefetch the entry
@@ -14,15 +14,21 @@
 //! the cache never changes what happens to a frame.
 //!
 //! Commands come by message at the top of a round, housekeeping a little every millisecond: flow stamps are carried
-//! over to the forwarding database, old entries age, links are checked. Nothing waits for anybody.
+//! over to the forwarding database, old entries age, links are checked. Nothing waits for anybody, and nothing that is done at
+//! once grows with the number of ports, domains or addresses.
 
 mod core;
+mod direct;
+mod flood;
 mod housekeeping;
 mod idle;
+mod links;
 mod mailbox;
+mod outlet;
 mod peers;
 mod ports;
 mod rehearse;
+mod schedule;
 
 pub use idle::{Polling, SPIN, Sleeper};
 pub use mailbox::{Command, Event, FdbPage, FlowPage, Lines};
@@ -41,9 +47,12 @@ use crate::ports::Queue;
 use crate::stages::Stage;
 use crate::stats::{PortCounters, WorkerCounters};
 use crate::table::{KeyHasher, SlotId};
-use crate::tables::Tables;
+use crate::tables::{Ingress, Tables};
 use core::Core;
+use direct::Direct;
+use flood::Pending;
 use housekeeping::Sweep;
+use schedule::QueueId;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -57,13 +66,27 @@ pub struct WorkerConfig {
     pub flows: usize,
     /// False compiles every frame anew: to prove that the cache changes nothing.
     pub cache: bool,
+    /// When frames between known stations are decided without the cache.
+    pub direct: WithoutCache,
     /// Workers that share the frames.
     pub workers: usize,
 }
 
+/// When frames between known stations are decided without the flow cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WithoutCache {
+    /// While the cache knows few of them.
+    #[default]
+    Auto,
+    /// Always, and
+    Always,
+    /// never: to prove that it changes nothing.
+    Never,
+}
+
 impl Default for WorkerConfig {
     fn default() -> WorkerConfig {
-        WorkerConfig { batch: 64, flows: 65_536, cache: true, workers: 1 }
+        WorkerConfig { batch: 64, flows: 65_536, cache: true, direct: WithoutCache::Auto, workers: 1 }
     }
 }
 
@@ -86,8 +109,10 @@ pub struct PhaseTicks {
 pub struct Worker {
     core: Core,
     depth: Depth,
+    batch: usize,
     rx: Batch,
     lookups: Lookups,
+    direct: Direct,
     sweep: Sweep,
 }
 
@@ -107,13 +132,14 @@ impl Worker {
     pub fn new(config: WorkerConfig, arena: &Arena, stages: Vec<Box<dyn Stage>>) -> io::Result<Worker> {
         let core = Core::new(config, arena, stages)?;
         let lookups = Lookups {
-            keys: vec![FlowKey::default(); config.batch],
-            hashes: vec![0; config.batch],
-            slots: vec![SlotId::NONE; config.batch],
+            keys: vec![FlowKey::default(); config.batch.max(1)],
+            hashes: vec![0; config.batch.max(1)],
+            slots: vec![SlotId::NONE; config.batch.max(1)],
             refused: Vec::with_capacity(config.batch),
         };
-        let (depth, rx) = (core.pipeline.depth(), Batch::new(config.batch));
-        Ok(Worker { core, depth, rx, lookups, sweep: Sweep::default() })
+        let (depth, batch) = (core.pipeline.depth(), config.batch.max(1));
+        let direct = Direct::new(batch, config.direct);
+        Ok(Worker { core, depth, batch, rx: Batch::new(batch), lookups, direct, sweep: Sweep::default() })
     }
 
     /// What this worker counts.
@@ -139,6 +165,7 @@ impl Worker {
     /// Makes this worker one of several.
     pub fn join(&mut self, peers: Peers) {
         self.core.ports.peers = peers;
+        self.core.meet_peers();
     }
 
     /// Opens a port and serves it.
@@ -166,7 +193,7 @@ impl Worker {
         self.core.ports.detach(port, &mut self.core.pool)
     }
 
-    /// One round over all queues at time `now`; says how many frames came, from ports and from other workers.
+    /// One round over all queues that are ready at time `now`; says how many frames came, from ports and from other workers.
     pub fn poll(&mut self, now: Millis) -> usize {
         self.round(now, &mut ())
     }
@@ -180,25 +207,21 @@ impl Worker {
     fn round(&mut self, now: Millis, watch: &mut impl Laps) -> usize {
         self.core.now = now;
         let mut work = self.core.deliver();
-        let mut frames = 0;
-        for i in 0..self.core.ports.queue_count() {
-            let Some(queue) = self.core.ports.queue_at(i) else { break };
-            watch.start();
-            self.core.receive(queue, &mut self.rx);
-            if self.rx.is_empty() {
-                continue;
+        let (mut frames, mut served) = (0, false);
+        let is_fair = self.core.ports.schedule.is_fair();
+        let mut since = if is_fair { ticks() } else { 0 };
+        for i in 0..self.core.ports.schedule.len() {
+            let Some((queue, most)) = self.core.ports.schedule.turn(i, self.batch) else { continue };
+            let came = self.visit((i, queue), most, watch);
+            frames += came;
+            served = true;
+            if is_fair {
+                let end = ticks();
+                self.core.ports.schedule.charge(i, came, end - std::mem::replace(&mut since, end));
             }
-            frames += self.rx.len();
-            self.core.hear();
-            watch.lap(|spent| &mut spent.receive);
-            self.classify(queue.0);
-            watch.lap(|spent| &mut spent.classify);
-            self.probe();
-            watch.lap(|spent| &mut spent.probe);
-            self.run(queue.0);
-            watch.lap(|spent| &mut spent.run);
-            self.core.flush();
-            watch.lap(|spent| &mut spent.flush);
+        }
+        if !served {
+            self.core.ports.schedule.forgive();
         }
         if frames == 0 {
             self.core.hear();
@@ -207,6 +230,89 @@ impl Worker {
         self.core.counters.frames.add(frames as u64);
         work += frames;
         work
+    }
+
+    /// Takes up to `most` frames from a queue and runs them to completion; says how many there were.
+    #[inline(always)]
+    fn visit(&mut self, (i, queue): (usize, QueueId), most: usize, watch: &mut impl Laps) -> usize {
+        watch.start();
+        self.core.copies = 0;
+        self.rx.set_limit(most);
+        if let Some(pending) = self.core.ports.schedule.resume(i) {
+            if !self.resume(i, pending) {
+                return 1;
+            }
+        } else {
+            self.core.receive(queue, &mut self.rx);
+        }
+        self.core.ports.schedule.note(i, self.rx.is_empty());
+        if self.rx.is_empty() {
+            return 0;
+        }
+        let frames = self.rx.len();
+        self.core.hear();
+        watch.lap(|spent| &mut spent.receive);
+        match self.direct.applies(&self.core, queue.port) {
+            Some(ingress) => self.switch_directly(ingress, watch),
+            None => self.switch_cached(queue.port, watch),
+        }
+        self.core.flush();
+        if self.core.unfinished.is_some() || !self.rx.is_empty() {
+            self.suspend(i);
+        }
+        watch.lap(|spent| &mut spent.flush);
+        frames
+    }
+
+    /// Decides every frame by the flow cache, and those that it does not know by the stages.
+    #[inline(always)]
+    fn switch_cached(&mut self, port: PortId, watch: &mut impl Laps) {
+        self.core.useless = 0;
+        self.classify(port);
+        watch.lap(|spent| &mut spent.classify);
+        self.probe();
+        watch.lap(|spent| &mut spent.probe);
+        let frames = self.rx.len();
+        self.run(port);
+        self.direct.note(frames, self.core.useless);
+        watch.lap(|spent| &mut spent.run);
+    }
+
+    /// Decides every frame by the forwarding database itself, and what is out of the ordinary by the stages.
+    #[inline(never)]
+    fn switch_directly(&mut self, ingress: Ingress, watch: &mut impl Laps) {
+        self.direct.classify(&self.rx, &ingress, &self.core.tables);
+        watch.lap(|spent| &mut spent.classify);
+        self.direct.probe(self.rx.len(), &ingress, &mut self.core);
+        watch.lap(|spent| &mut spent.probe);
+        self.direct.run(&mut self.rx, &ingress, &mut self.core);
+        watch.lap(|spent| &mut spent.run);
+    }
+
+    /// Goes on with what the last visit left: false when that is enough for this one too.
+    #[cold]
+    fn resume(&mut self, i: usize, mut pending: Box<Pending>) -> bool {
+        pending.flooding = pending.flooding.and_then(|flooding| self.core.flood(flooding));
+        if pending.flooding.is_some() {
+            self.core.flush();
+            self.core.ports.schedule.suspend(i, pending);
+            return false;
+        }
+        self.rx.set_limit(self.batch);
+        self.rx.take_from(&mut pending.frames);
+        if !pending.frames.is_empty() {
+            self.core.ports.schedule.suspend(i, pending);
+        }
+        true
+    }
+
+    /// Keeps what this visit leaves for the next.
+    #[cold]
+    fn suspend(&mut self, i: usize) {
+        let flooding = self.core.unfinished.take();
+        let later = self.core.ports.schedule.resume(i).into_iter().flat_map(|pending| pending.into_frames());
+        let frames = self.rx.drain().chain(later).collect();
+        self.core.ports.schedule.suspend(i, Box::new(Pending { flooding, frames }));
     }
 
     /// Frames to keys and hashes; frames that are no frames leave the batch.
@@ -249,12 +355,13 @@ impl Worker {
         }
     }
 
-    /// Runs every frame's program, in order.
+    /// Runs every frame's program, in order, or as many as make a visit.
     fn run(&mut self, port: PortId) {
+        self.core.epoch = self.core.tables.epoch(port);
         let Lookups { keys, hashes, slots, .. } = &self.lookups;
         let n = self.rx.len();
         let (keys, hashes, slots) = (&keys[..n], &hashes[..n], &slots[..n]);
-        self.rx.consume(|i, frame| self.core.run(frame, port, slots[i], (&keys[i], hashes[i])));
+        self.rx.consume_while(|i, frame| self.core.run(frame, port, slots[i], (&keys[i], hashes[i])));
     }
 }
 

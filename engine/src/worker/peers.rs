@@ -11,21 +11,19 @@
 //!   are looked up. So whoever answers a frame finds its sender's address known, whichever worker the answer comes to.
 //! * Of sightings that rest on a newer topology than the hearer's, none is heard before it has taken that too: with it it
 //!   forgets what may no longer hold, and must not forget these.
-//! * A full ring of frames drops them by name, as a port does. A worker that lags holds at most a quarter of all frames,
-//!   and of all super-frames: with all of them in rings no port could receive. A full ring of sightings puts learning off
-//!   ([`crate::tables::gossip`]).
+//! * A full ring of frames drops them by name, as a port does, and so does one that holds as much of the memory as it may
+//!   ([`crate::frame::Shares`]). A full ring of sightings puts learning off ([`crate::tables::gossip`]).
 //!
 //! Nothing else is shared between workers, but for the depot of free frames.
 
 use crate::bell::Bell;
 use crate::drop::DropReason;
-use crate::flow::PortId;
-use crate::frame::{Batch, Frame};
+use crate::flow::{Flood, PortId};
+use crate::frame::{Batch, Frame, Outbox};
 use crate::ports::Io;
 use crate::tables::gossip::Sighting;
 use mio::Waker;
 use rtrb::{Consumer, Producer, RingBuffer};
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Most frames on their way between two workers.
@@ -56,36 +54,48 @@ impl Door {
     }
 }
 
+/// What is to be done with a frame that is handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Errand {
+    /// It leaves by this port.
+    Leave(PortId),
+    /// It is flooded to those ports that only the hearer has, of those that the worker of this number has not.
+    Flood(Flood, usize),
+}
+
+impl Errand {
+    /// The port that the frame came in by, as far as is told.
+    pub fn ingress(&self) -> PortId {
+        match self {
+            Errand::Leave(_) => super::ELSEWHERE,
+            Errand::Flood(flood, _) => flood.ingress,
+        }
+    }
+}
+
+/// A frame that is handed over.
+pub(super) struct Parcel {
+    pub errand: Errand,
+    pub frame: Frame,
+}
+
+impl AsRef<Frame> for Parcel {
+    fn as_ref(&self) -> &Frame {
+        &self.frame
+    }
+}
+
 /// The ends of the rings to and from one other worker. On cache lines of their own: those of two workers are made side by side.
 #[repr(align(128))]
 struct Link {
     door: Arc<Door>,
-    frames_out: Producer<(PortId, Frame)>,
-    /// Frames ever handed over.
-    handed: u64,
-    /// The numbers of the super-frames among those that wait.
-    supers: VecDeque<u64>,
-    frames_in: Consumer<(PortId, Frame)>,
+    frames_out: Outbox<Parcel>,
+    frames_in: Consumer<Parcel>,
     sightings_out: Producer<Sighting>,
     sightings_in: Consumer<Sighting>,
 }
 
 impl Link {
-    /// Hands one frame over, with at most `supers` super-frames waiting; gives it back where there is no room.
-    #[inline]
-    fn hand_over(&mut self, port: PortId, frame: Frame, supers: usize) -> Result<(), Frame> {
-        let is_super = frame.is_super();
-        if is_super && self.supers_waiting() >= supers {
-            return Err(frame);
-        }
-        self.frames_out.push((port, frame)).map_err(|rtrb::PushError::Full((_, frame))| frame)?;
-        if is_super {
-            self.supers.push_back(self.handed);
-        }
-        self.handed += 1;
-        Ok(())
-    }
-
     fn hear(&mut self, era: u32) -> Option<Sighting> {
         self.sightings_in.peek().ok().filter(|sighting| sighting.era <= era)?;
         self.sightings_in.pop().ok()
@@ -95,18 +105,12 @@ impl Link {
     fn is_waiting(&self) -> bool {
         !self.frames_in.is_empty() || self.sightings_in.slots() > SIGHTINGS / 2
     }
-
-    fn supers_waiting(&mut self) -> usize {
-        let waiting = self.frames_out.buffer().capacity() - self.frames_out.slots();
-        let taken = self.handed - waiting as u64;
-        while self.supers.pop_front_if(|number| *number < taken).is_some() {}
-        self.supers.len()
-    }
 }
 
 /// One worker's way to all others. The default is a worker alone.
 #[derive(Default)]
 pub struct Peers {
+    number: usize,
     own: Option<Arc<Door>>,
     /// By worker number; nothing at its own.
     links: Vec<Option<Link>>,
@@ -121,8 +125,12 @@ impl Peers {
     /// The ways of the workers behind `doors`, who share `frames` small frames.
     pub(crate) fn between(doors: Vec<Arc<Door>>, frames: usize) -> Vec<Peers> {
         let room = share(frames, doors.len()).min(FRAMES);
-        let alone = |door: &Arc<Door>| Peers { own: Some(door.clone()), links: doors.iter().map(|_| None).collect() };
-        let mut all: Vec<Peers> = doors.iter().map(alone).collect();
+        let alone = |(number, door): (usize, &Arc<Door>)| Peers {
+            number,
+            own: Some(door.clone()),
+            links: doors.iter().map(|_| None).collect(),
+        };
+        let mut all: Vec<Peers> = doors.iter().enumerate().map(alone).collect();
         for a in 0..doors.len() {
             for b in 0..a {
                 let (from_a, from_b) = link(&doors[a], &doors[b], room);
@@ -154,17 +162,43 @@ impl Peers {
         self.links.iter_mut().flatten().find_map(|link| link.hear(era))
     }
 
-    /// Hands every frame of `batch` over to `worker`, to leave by `port`; what does not fit is dropped by name.
-    pub fn hand_over(&mut self, worker: usize, port: PortId, batch: &mut Batch, io: &mut Io<'_>) {
-        let supers = share(io.pool.supers(), self.links.len());
-        let link = self.links.get_mut(worker).and_then(Option::as_mut);
+    /// Hands every frame of `batch` over to `worker`; what does not fit is dropped by name, and all of it where there is no
+    /// such worker.
+    pub(super) fn hand_over(&mut self, worker: Option<usize>, errand: Errand, batch: &mut Batch, io: &mut Io<'_>) {
+        let link = worker.and_then(|worker| self.links.get_mut(worker)?.as_mut());
         let Some(link) = link else { return batch.drain().for_each(|frame| io.discard(frame, DropReason::PortDown)) };
+        let (mut held, shares) = (link.frames_out.held(), io.pool.shares());
         for frame in batch.drain() {
-            if let Err(frame) = link.hand_over(port, frame, supers) {
-                io.discard(frame, DropReason::HandoverFull);
+            match link.frames_out.put(Parcel { errand, frame }, held, shares) {
+                Ok(()) => held += 1,
+                Err(parcel) => io.discard(parcel.frame, DropReason::HandoverFull),
             }
         }
         link.door.ring();
+    }
+
+    /// Hands one frame over.
+    pub(super) fn hand_over_one(&mut self, worker: usize, errand: Errand, frame: Frame, io: &mut Io<'_>) {
+        let Some(link) = self.links.get_mut(worker).and_then(Option::as_mut) else {
+            return io.discard(frame, DropReason::PortDown);
+        };
+        let parcel = Parcel { errand, frame };
+        if let Err(parcel) = link.frames_out.put(parcel, link.frames_out.held(), io.pool.shares()) {
+            io.discard(parcel.frame, DropReason::HandoverFull);
+        }
+        link.door.ring();
+    }
+
+    /// This worker's number.
+    #[inline]
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
+    /// The one of a port's owners that frames of a worker without queue leave by.
+    #[inline]
+    pub fn carrier(&self, owners: &[usize], worker: usize) -> Option<usize> {
+        owners.get(worker % owners.len().max(1)).copied()
     }
 
     /// Numbers below which all other workers lie.
@@ -173,9 +207,9 @@ impl Peers {
         self.links.len()
     }
 
-    /// The next frame that one other worker handed over, and its port.
+    /// The next frame that one other worker handed over, and what is to be done with it.
     #[inline]
-    pub fn handed_over(&mut self, worker: usize) -> Option<(PortId, Frame)> {
+    pub(super) fn handed_over(&mut self, worker: usize) -> Option<Parcel> {
         self.links[worker].as_mut()?.frames_in.pop().ok()
     }
 
@@ -201,18 +235,14 @@ fn link(a: &Arc<Door>, b: &Arc<Door>, room: usize) -> (Link, Link) {
     let (sightings_ba, sightings_to_a) = RingBuffer::new(SIGHTINGS);
     let from_a = Link {
         door: b.clone(),
-        frames_out: frames_ab,
-        handed: 0,
-        supers: VecDeque::with_capacity(FRAMES),
+        frames_out: Outbox::new(frames_ab),
         frames_in: frames_to_a,
         sightings_out: sightings_ab,
         sightings_in: sightings_to_a,
     };
     let from_b = Link {
         door: a.clone(),
-        frames_out: frames_ba,
-        handed: 0,
-        supers: VecDeque::with_capacity(FRAMES),
+        frames_out: Outbox::new(frames_ba),
         frames_in: frames_to_b,
         sightings_out: sightings_ba,
         sightings_in: sightings_to_b,

@@ -1,13 +1,14 @@
 //! The ports as a worker has them: its own queues, and the frames on their way out. Of a port without a queue here it
 //! knows the worker that has one, and hands frames over.
 
-use super::peers::Peers;
+use super::links::Links;
+use super::peers::{Errand, Peers};
+use super::schedule::{QueueId, Schedule};
 use crate::capture::{Direction, Tap, Watch};
 use crate::drop::DropReason;
-use crate::execute::Egress;
 use crate::flow::PortId;
 use crate::frame::{Batch, Frame, Pool};
-use crate::offload::Outbound;
+use crate::offload::{Outbound, Takes};
 use crate::ports::{Caps, Io, Queue};
 use crate::stats::PortCounters;
 use crate::wire::ethernet::{HEADER_LEN, VLAN_TAG_LEN};
@@ -25,8 +26,8 @@ pub struct Attachment {
     pub name: String,
     /// Its queues; this worker alone uses them. The first also transmits.
     pub queues: Vec<Box<dyn Queue>>,
-    /// The number of the worker that transmits where this one has no queue.
-    pub via: usize,
+    /// The workers that have queues of it.
+    pub owners: Arc<[usize]>,
     /// Where this worker counts; nobody else does.
     pub counters: Arc<PortCounters>,
     /// Whether frames can pass: told by the workers that have queues to all.
@@ -35,17 +36,21 @@ pub struct Attachment {
     pub caps: Caps,
 }
 
-struct Slot {
+/// An open port. What is needed only while frames are on their way is shared by all ports: an idle one costs little.
+pub(super) struct Slot {
     name: String,
-    queues: Vec<Box<dyn Queue>>,
-    via: usize,
+    pub queues: Vec<Box<dyn Queue>>,
+    owners: Arc<[usize]>,
+    /// Frames on their way out; memory for them is lent from [`Ports::spares`].
     out: Batch,
-    outbound: Outbound,
+    /// It is among [`Ports::dirty`].
+    is_dirty: bool,
+    takes: Takes,
     longest: usize,
     /// It delivers no super-frames.
     wire_size: bool,
     counters: Arc<PortCounters>,
-    up: Arc<AtomicBool>,
+    pub up: Arc<AtomicBool>,
 }
 
 impl Slot {
@@ -63,13 +68,19 @@ impl Slot {
 
 /// Ports by number.
 pub(super) struct Ports {
-    slots: Vec<Option<Slot>>,
-    /// Every queue that is served: port and position.
-    queues: Vec<(PortId, usize)>,
+    pub slots: Vec<Option<Slot>>,
+    /// Which queues are served next.
+    pub schedule: Schedule,
     /// Ports with frames to flush.
     dirty: Vec<PortId>,
-    /// Ports that failed since they were last asked for.
-    failed: Vec<(PortId, io::Error)>,
+    /// Room for frames on their way out, of ports that have none.
+    spares: Vec<Batch>,
+    outbound: Outbound,
+    /// Ports that failed since they were last asked for, and which of those that had this number.
+    failed: Vec<(PortId, u32, io::Error)>,
+    /// How many ports were opened: tells those of one number apart.
+    generations: Vec<u32>,
+    pub links: Links,
     /// Who watches.
     pub tap: Tap,
     batch: usize,
@@ -78,9 +89,9 @@ pub(super) struct Ports {
     /// Where frames count that were handed over for a port that is gone.
     pub strays: Arc<PortCounters>,
     /// The frames under way come from a port that delivers no super-frames, as far as known.
-    wire_size: bool,
-    /// Some port delivers no super-frames.
-    any_wire_size: bool,
+    pub wire_size: bool,
+    /// How many ports deliver no super-frames.
+    wire_sized: usize,
 }
 
 /// What no port is called: the ingress of frames that another worker handed over.
@@ -90,13 +101,17 @@ impl Ports {
     pub fn new(batch: usize) -> Ports {
         Ports {
             slots: Vec::new(),
-            queues: Vec::new(),
+            schedule: Schedule::default(),
             dirty: Vec::new(),
+            spares: Vec::new(),
+            outbound: Outbound::new(batch),
             failed: Vec::new(),
+            generations: Vec::new(),
+            links: Links::default(),
             tap: Tap::default(),
             batch,
             wire_size: false,
-            any_wire_size: false,
+            wire_sized: 0,
             peers: Peers::default(),
             strays: Arc::default(),
         }
@@ -107,29 +122,36 @@ impl Ports {
         let index = new.port.index();
         if self.slots.len() <= index {
             self.slots.resize_with(index + 1, || None);
+            self.generations.resize(index + 1, 0);
         }
+        self.generations[index] = self.generations[index].wrapping_add(1);
         // What Linux lets a bridge forward (`is_skb_forwardable`): the MTU, the header, and one VLAN tag. A frame with two
         // tags may have four bytes more ([`Slot::takes_longer`]).
         let longest = usize::from(new.caps.mtu) + HEADER_LEN + VLAN_TAG_LEN;
-        let (out, outbound) = (Batch::new(self.batch), Outbound::new(&new.caps, self.batch));
-        let Attachment { name, queues, via, counters, up, caps, .. } = new;
-        let wire_size = !caps.tso;
-        self.slots[index] = Some(Slot { name, queues, via, out, outbound, longest, wire_size, counters, up });
+        let Attachment { name, queues, owners, counters, up, caps, .. } = new;
+        let (takes, wire_size) = (Takes::of(&caps), !caps.tso);
+        self.wire_sized += usize::from(wire_size);
+        let (out, is_dirty) = (Batch::none(), false);
+        self.slots[index] = Some(Slot { name, queues, owners, out, is_dirty, takes, longest, wire_size, counters, up });
         self.dirty.reserve(self.slots.len());
-        self.note_wire_size();
+        self.schedule.reserve(self.slots.len());
     }
 
     /// Takes what comes in by a port from now on.
     pub fn serve(&mut self, port: PortId) {
-        let queues = self.queues_mut(port).len();
-        self.queues.extend((0..queues).map(|queue| (port, queue)));
+        for queue in 0..self.queues_mut(port).len() {
+            let id = QueueId { port, queue };
+            self.schedule.make_ready(id);
+            if self.queues_mut(port)[queue].is_timed() {
+                self.schedule.add_timed(id);
+            }
+        }
     }
 
     /// Closes a port: its frames come back to the pool, those on their way out dropped by name.
     pub fn detach(&mut self, port: PortId, pool: &mut Pool) -> Option<(String, Vec<Box<dyn Queue>>)> {
         let mut slot = self.slots.get_mut(port.index())?.take()?;
-        self.note_wire_size();
-        self.queues.retain(|&(p, _)| p != port);
+        self.wire_sized -= usize::from(slot.wire_size);
         self.dirty.retain(|&p| p != port);
         if !slot.queues.is_empty() {
             slot.up.store(false, Relaxed);
@@ -138,23 +160,10 @@ impl Ports {
         let mut io = Io { pool, count: &slot.counters, watch };
         slot.out.drain().for_each(|frame| io.discard(frame, DropReason::PortDown));
         slot.queues.iter_mut().for_each(|queue| queue.close(&mut io));
+        // Frames that had come in and waited for their turn end as well.
+        self.schedule.forget(port, |frame| io.discard(frame, DropReason::PortDown));
         self.tap.forget(port);
         Some((slot.name, slot.queues))
-    }
-
-    fn note_wire_size(&mut self) {
-        self.any_wire_size = self.slots.iter().flatten().any(|slot| slot.wire_size);
-    }
-
-    /// How many queues there are.
-    pub fn queue_count(&self) -> usize {
-        self.queues.len()
-    }
-
-    /// The port and position of the `i`th queue.
-    #[inline]
-    pub fn queue_at(&self, i: usize) -> Option<(PortId, usize)> {
-        self.queues.get(i).copied()
     }
 
     /// Numbers below which all ports lie.
@@ -167,56 +176,49 @@ impl Ports {
         (0..=u16::MAX).zip(&self.slots).filter(|(_, slot)| slot.is_some()).map(|(id, _)| PortId(id))
     }
 
-    /// Whether frames can pass a port: asked of its queues where they are ours, and told to all; `None` when it is not open.
-    pub fn check_link(&mut self, port: PortId) -> Option<bool> {
-        if let Some(up) = self.link_elsewhere(port) {
-            return Some(up);
-        }
-        let slot = self.slot(port)?;
-        // Each is asked, also behind one that is down: it counts then what the kernel lost.
-        let down = slot.queues.iter_mut().map(|queue| queue.is_up()).filter(|up| !up).count();
-        let up = down == 0;
-        slot.up.store(up, Relaxed);
-        Some(up)
-    }
-
-    /// Whether frames can pass a port that only other workers have queues of.
-    pub fn link_elsewhere(&self, port: PortId) -> Option<bool> {
-        let slot = self.slots.get(port.index())?.as_ref()?;
-        slot.queues.is_empty().then(|| slot.up.load(Relaxed))
-    }
-
     /// The queues of a port.
     pub fn queues_mut(&mut self, port: PortId) -> &mut [Box<dyn Queue>] {
         self.slot(port).map_or(&mut [], |slot| &mut slot.queues)
     }
 
-    /// Prepares every queue for a sleep; true when frames wait after all.
-    pub fn arm(&mut self) -> bool {
-        let mut queues = self.slots.iter_mut().flatten().flat_map(|slot| &mut slot.queues);
-        queues.any(|queue| queue.arm()) || self.peers.arm()
+    /// Frames may wait in the queues of a port.
+    pub fn make_ready(&mut self, port: PortId) {
+        for queue in 0..self.queues_mut(port).len() {
+            self.schedule.make_ready(QueueId { port, queue });
+        }
     }
 
-    /// When a queue must be looked at again although no frame waits.
-    pub fn due(&self) -> Option<Instant> {
-        let queues = self.slots.iter().flatten().flat_map(|slot| &slot.queues);
-        queues.filter_map(|queue| queue.due()).min()
+    /// Lets go of queues that have had no frames for a while, where something will tell when they have some.
+    pub fn park_idle(&mut self) {
+        let Ports { schedule, slots, .. } = self;
+        schedule.park_idle(|id| {
+            let slot = slots.get_mut(id.port.index()).and_then(Option::as_mut);
+            let queue = slot.and_then(|slot| slot.queues.get_mut(id.queue));
+            queue.is_none_or(|queue| queue.fd().is_some() && !queue.arm())
+        });
+    }
+
+    /// Makes queues ready that held frames until now; when the next must be looked at.
+    pub fn wake_due(&mut self, now: Instant) -> Option<Instant> {
+        let Ports { schedule, slots, .. } = self;
+        schedule.next_due(now, |id| slots.get(id.port.index())?.as_ref()?.queues.get(id.queue)?.due())
     }
 
     /// Fills `batch` from one queue and counts what came.
     #[inline]
-    pub fn receive(&mut self, (port, queue): (PortId, usize), pool: &mut Pool, batch: &mut Batch) {
-        let Some(slot) = self.slots[port.index()].as_mut() else { return };
+    pub fn receive(&mut self, id: QueueId, pool: &mut Pool, batch: &mut Batch) {
+        let Some(slot) = self.slots.get_mut(id.port.index()).and_then(Option::as_mut) else { return };
         self.wire_size = slot.wire_size;
-        let watch = Some(Watch { tap: &mut self.tap, port, direction: Direction::In });
+        let watch = Some(Watch { tap: &mut self.tap, port: id.port, direction: Direction::In });
         let mut io = Io { pool, count: &slot.counters, watch };
-        if let Err(error) = slot.queues[queue].receive(&mut io, batch) {
-            self.failed.push((port, error));
+        let Some(queue) = slot.queues.get_mut(id.queue) else { return };
+        if let Err(error) = queue.receive(&mut io, batch) {
+            self.failed.push((id.port, self.generations[id.port.index()], error));
         }
         if !batch.is_empty() {
             slot.counters.rx_frames.add(batch.len() as u64);
             slot.counters.rx_bytes.add(batch.iter().map(|frame| frame.len() as u64).sum());
-            Watch { tap: &mut self.tap, port, direction: Direction::In }.passing(batch);
+            Watch { tap: &mut self.tap, port: id.port, direction: Direction::In }.passing(batch);
         }
     }
 
@@ -224,19 +226,47 @@ impl Ports {
     #[inline]
     pub fn flush(&mut self, pool: &mut Pool) {
         while let Some(port) = self.dirty.pop() {
+            if let Some(slot) = self.slots[port.index()].as_mut() {
+                slot.is_dirty = false;
+            }
             self.flush_port(port, pool);
         }
     }
 
-    /// The next port that failed for good.
-    #[inline]
+    /// The next port that failed for good, unless it has gone already.
     pub fn next_failed(&mut self) -> Option<(PortId, io::Error)> {
-        self.failed.pop()
+        while let Some((port, generation, error)) = self.failed.pop() {
+            if self.generations[port.index()] == generation {
+                return Some((port, error));
+            }
+        }
+        None
+    }
+
+    /// The name of a port.
+    pub fn name(&self, port: PortId) -> Option<&str> {
+        self.slots.get(port.index())?.as_ref().map(|slot| slot.name.as_str())
     }
 
     /// The counters of a port.
+    #[inline]
     pub fn counters(&self, port: PortId) -> Option<&Arc<PortCounters>> {
         self.slots.get(port.index())?.as_ref().map(|slot| &slot.counters)
+    }
+
+    /// The other worker that frames leave by to a port without a queue here.
+    #[inline]
+    pub fn carrier(&self, port: PortId) -> Option<usize> {
+        let slot = self.slots.get(port.index())?.as_ref()?;
+        if slot.queues.is_empty() { self.peers.carrier(&slot.owners, self.peers.number()) } else { None }
+    }
+
+    /// Whether frames of another worker to a port leave by this one.
+    pub fn carries_for(&self, other: usize, port: PortId) -> bool {
+        let slot = self.slots.get(port.index()).and_then(Option::as_ref);
+        slot.is_some_and(|slot| {
+            !slot.owners.contains(&other) && self.peers.carrier(&slot.owners, other) == Some(self.peers.number())
+        })
     }
 
     #[inline]
@@ -246,17 +276,28 @@ impl Ports {
 
     #[inline]
     fn flush_port(&mut self, port: PortId, pool: &mut Pool) {
+        let carrier = self.carrier(port);
         let Some(slot) = self.slots[port.index()].as_mut() else { return };
+        let mut out = std::mem::replace(&mut slot.out, Batch::none());
         let watch = Some(Watch { tap: &mut self.tap, port, direction: Direction::Out });
         let mut io = Io { pool, count: &slot.counters, watch };
-        let Some(queue) = slot.queues.first_mut() else {
-            return self.peers.hand_over(slot.via, port, &mut slot.out, &mut io);
-        };
-        if let Some(watch) = &mut io.watch {
-            watch.passing(&slot.out);
+        match (carrier, slot.queues.first_mut()) {
+            (None, Some(queue)) => {
+                if let Some(watch) = &mut io.watch {
+                    watch.passing(&out);
+                }
+                let sent = self.outbound.transmit(slot.takes, queue.as_mut(), &mut io, &mut out, self.wire_size);
+                if let Err(error) = sent {
+                    self.failed.push((port, self.generations[port.index()], error));
+                }
+            }
+            (carrier, _) => self.peers.hand_over(carrier, Errand::Leave(port), &mut out, &mut io),
         }
-        if let Err(error) = slot.outbound.transmit(queue.as_mut(), &mut io, &mut slot.out, self.wire_size) {
-            self.failed.push((port, error));
+        if out.is_empty() && out.room() > 0 {
+            self.spares.push(out);
+        }
+        if slot.queues.first().is_some_and(|queue| queue.has_unsent()) {
+            self.schedule.make_ready(QueueId { port, queue: 0 });
         }
     }
 
@@ -276,126 +317,114 @@ impl Ports {
         self.lane(port, frame).err()
     }
 
-    /// Flushes one port before its time, because its batch is full.
-    #[cold]
-    fn flush_early(&mut self, port: PortId, pool: &mut Pool) {
-        self.dirty.retain(|&p| p != port);
-        self.flush_port(port, pool);
-    }
-}
-
-/// The ports, seen by a program that runs on a frame from `ingress`.
-pub(super) struct Outlet<'a> {
-    pub ports: &'a mut Ports,
-    pub ingress: PortId,
-}
-
-impl<'a> Outlet<'a> {
-    /// For frames that another worker handed over: it has counted them. By what port they came is not told.
-    pub fn handed_over(ports: &'a mut Ports) -> Outlet<'a> {
-        ports.wire_size = ports.any_wire_size;
-        Outlet { ports, ingress: ELSEWHERE }
-    }
-
-    /// Counts at the ingress port.
-    fn count(&self, count: impl FnOnce(&PortCounters)) {
-        count(self.ports.counters(self.ingress).unwrap_or(&self.ports.strays));
-    }
-
-    /// Counts at the port that a frame cannot leave by; at the ingress where that port is gone.
-    #[cold]
-    fn refuse(&mut self, port: PortId, frame: Frame, reason: DropReason, pool: &mut Pool) {
-        let Some(counters) = self.ports.counters(port) else { return self.drop(frame, reason, pool) };
-        counters.count_drop(reason);
-        Watch { tap: &mut self.ports.tap, port, direction: Direction::Out }.dropped(&frame, reason);
-        pool.free(frame);
-    }
-
-    /// Counts that there was no memory for a frame of the switch's own.
-    #[cold]
-    fn starve(&mut self) {
-        self.count(|c| c.count_drop(DropReason::PoolEmpty));
-        self.watch().dropped_unseen(0, DropReason::PoolEmpty);
-    }
-
-    fn watch(&mut self) -> Watch<'_> {
-        Watch { tap: &mut self.ports.tap, port: self.ingress, direction: Direction::In }
-    }
-
-    /// Sends an answer back where its question came from; `None` when there was no memory for it.
-    pub fn answer(&mut self, answer: Option<Frame>, pool: &mut Pool) {
-        match answer {
-            Some(frame) => self.output(self.ingress, frame, pool),
-            None => self.starve(),
-        }
-    }
-}
-
-impl Egress for Outlet<'_> {
+    /// Adds a frame to those on their way out by a port.
+    ///
+    /// # Errors
+    /// The frame, and why the port does not take it.
     #[inline(always)]
-    fn output(&mut self, port: PortId, frame: Frame, pool: &mut Pool) {
-        match self.ports.lane(port, &frame) {
-            Err(reason) => self.refuse(port, frame.in_registers(), reason, pool),
-            Ok(slot) => {
-                let first = slot.out.is_empty();
+    pub fn output(&mut self, port: PortId, frame: Frame, pool: &mut Pool) -> Result<(), (Frame, DropReason)> {
+        match self.lane(port, &frame) {
+            Err(reason) => Err((frame.in_registers(), reason)),
+            Ok(slot) if slot.out.room() > 1 => {
                 slot.out.push_within(frame);
-                let full = slot.out.room() == 0;
-                if first {
-                    self.ports.dirty.push(port);
-                }
-                if full {
-                    self.ports.flush_early(port, pool);
-                }
+                Ok(())
+            }
+            Ok(_) => {
+                self.output_first_or_last(port, frame, pool);
+                Ok(())
             }
         }
     }
 
-    fn output_copy(&mut self, port: PortId, copy: Option<Frame>, pool: &mut Pool) {
-        self.count(|c| c.generated.add(1));
-        match copy {
-            Some(frame) => self.output(port, frame, pool),
-            None => self.starve(),
+    /// Adds the first frame of a batch, or the last that fits.
+    #[inline]
+    fn output_first_or_last(&mut self, port: PortId, frame: Frame, pool: &mut Pool) {
+        let Ports { slots, spares, dirty, batch, .. } = self;
+        let Some(Some(slot)) = slots.get_mut(port.index()) else { return pool.free(frame) };
+        if slot.out.is_empty() {
+            slot.out = spares.pop().unwrap_or_else(|| Batch::new(*batch));
+            if !slot.is_dirty {
+                slot.is_dirty = true;
+                dirty.push(port);
+            }
+        }
+        slot.out.push_within(frame);
+        if slot.out.room() == 0 {
+            self.flush_port(port, pool);
         }
     }
 
-    #[cold]
-    fn drop(&mut self, frame: Frame, reason: DropReason, pool: &mut Pool) {
-        self.count(|c| c.count_drop(reason));
-        self.watch().dropped(&frame, reason);
-        pool.free(frame);
+    /// Sends a copy of a frame that stays where it is, without one where the port copies anyway. Frames that wait for the port
+    /// leave first.
+    ///
+    /// # Errors
+    /// Why the port does not take it: nothing was counted.
+    #[inline]
+    pub fn output_copy(&mut self, port: PortId, frame: &mut Frame, pool: &mut Pool) -> Result<(), DropReason> {
+        let carrier = self.carrier(port);
+        let slot = self.lane(port, frame)?;
+        let waits = !slot.out.is_empty();
+        if carrier.is_none() && slot.takes.takes(frame) {
+            if waits {
+                self.flush_port(port, pool);
+            }
+            if self.lend(port, frame, pool) {
+                return Ok(());
+            }
+        }
+        let copy = pool.copy(frame).or_else(|| {
+            // Memory is short: what waits elsewhere leaves first.
+            self.flush(pool);
+            pool.copy(frame)
+        });
+        let copy = copy.ok_or(DropReason::PoolEmpty)?;
+        self.output(port, copy, pool).map_err(|(copy, reason)| {
+            pool.free(copy);
+            reason
+        })
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::AtomicU32;
-
-    /// A queue that is down, and counts how often it is asked.
-    struct Down(Arc<AtomicU32>);
-
-    impl Queue for Down {
-        fn receive(&mut self, _io: &mut Io<'_>, _batch: &mut Batch) -> io::Result<()> {
-            Ok(())
+    /// Whether the port's queue took a copy of the frame.
+    #[inline]
+    fn lend(&mut self, port: PortId, frame: &mut Frame, pool: &mut Pool) -> bool {
+        let Some(slot) = self.slots[port.index()].as_mut() else { return false };
+        let Some(queue) = slot.queues.first_mut() else { return false };
+        let watch = Some(Watch { tap: &mut self.tap, port, direction: Direction::Out });
+        let mut io = Io { pool, count: &slot.counters, watch };
+        let lent = match queue.lend(&mut io, frame) {
+            Ok(lent) => lent,
+            Err(error) => {
+                self.failed.push((port, self.generations[port.index()], error));
+                true
+            }
+        };
+        if lent {
+            Watch { tap: &mut self.tap, port, direction: Direction::Out }.passing(std::slice::from_ref(frame));
+            self.note_lent(port);
         }
+        lent
+    }
 
-        fn transmit(&mut self, _io: &mut Io<'_>, _batch: &mut Batch) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn is_up(&mut self) -> bool {
-            self.0.fetch_add(1, Relaxed);
-            false
+    /// The queue is asked to transmit at the end of the round: what was lent may wait for that.
+    #[inline]
+    fn note_lent(&mut self, port: PortId) {
+        let Some(slot) = self.slots[port.index()].as_mut() else { return };
+        if !slot.is_dirty {
+            slot.is_dirty = true;
+            self.dirty.push(port);
         }
     }
 
-    #[test]
-    fn every_queue_is_asked_for_its_link() {
-        let (asked, port) = (Arc::new(AtomicU32::new(0)), PortId(0));
-        let queues = (0..3).map(|_| Box::new(Down(asked.clone())) as Box<dyn Queue>).collect();
-        let (counters, up, caps) = (Arc::default(), Arc::default(), crate::ports::Caps::default());
-        let mut ports = Ports::new(8);
-        ports.attach(Attachment { port, name: "p".into(), queues, via: 0, counters, up, caps });
-        assert_eq!((ports.check_link(port), asked.load(Relaxed)), (Some(false), 3));
+    /// Hands a flood over to another worker, for the ports that only it has.
+    pub fn hand_over(&mut self, worker: usize, errand: Errand, frame: Frame, pool: &mut Pool) {
+        let counters = self.counters(errand.ingress()).unwrap_or(&self.strays).clone();
+        let watch = Some(Watch { tap: &mut self.tap, port: errand.ingress(), direction: Direction::In });
+        let mut io = Io { pool, count: &counters, watch };
+        self.peers.hand_over_one(worker, errand, frame, &mut io);
+    }
+
+    /// Whether some port delivers no super-frames.
+    pub fn any_wire_size(&self) -> bool {
+        self.wire_sized > 0
     }
 }

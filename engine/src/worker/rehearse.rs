@@ -25,7 +25,7 @@ impl Worker {
 
     fn trace_key(&mut self, hypothesis: &Hypothesis, (key, hash): (&FlowKey, u64), now: Millis) -> Trace {
         let core = &mut self.core;
-        let cached = core.table.search(key, hash, core.tables.epoch()).filter(|_| core.cache);
+        let cached = core.table.search(key, hash, core.tables.epoch(hypothesis.port)).filter(|_| core.cache);
         let cached = cached.map(|slot| core.table.show(slot));
         let (compiled, steps) = core.pipeline.trace((key, &hypothesis.frame), &mut core.tables, now);
         let trace = Trace {
@@ -45,6 +45,8 @@ impl Worker {
             Compiled::Flow if !FlowTable::fits(self.core.pipeline.program().actions()) => Caching::TooLong,
             Compiled::Flow if self.core.cache => Caching::Flow,
             Compiled::Flow | Compiled::Once => Caching::Once,
+            // A trace has its floods port by port.
+            Compiled::Flood(_) => Caching::Once,
             Compiled::Reply => Caching::Nothing,
         }
     }
@@ -54,7 +56,10 @@ impl Worker {
         let core = &mut self.core;
         let answer = Hypothesis { port, frame: core.pipeline.answer().to_vec(), offload: Offload::default() };
         let mut exit = Exit { ports: &mut core.ports, departures: Vec::new(), dropped: None };
-        exit.output_copy(port, copy(&answer, &mut core.pool), &mut core.pool);
+        match copy(&answer, &mut core.pool) {
+            Some(frame) => exit.output(port, frame, &mut core.pool),
+            None => exit.dropped = Some(DropReason::PoolEmpty),
+        }
         Trace { departures: exit.departures, dropped: exit.dropped, ..trace }
     }
 
@@ -94,11 +99,9 @@ impl Egress for Exit<'_> {
         pool.free(frame);
     }
 
-    fn output_copy(&mut self, port: PortId, copy: Option<Frame>, pool: &mut Pool) {
-        match copy {
-            Some(frame) => self.output(port, frame, pool),
-            None => self.dropped = Some(DropReason::PoolEmpty),
-        }
+    fn output_copy(&mut self, port: PortId, frame: &mut Frame, _pool: &mut Pool) {
+        let refused = self.ports.refusal(port, frame);
+        self.departures.push(Departure { port, frame: frame.to_vec(), offload: frame.offload, refused });
     }
 
     fn drop(&mut self, frame: Frame, reason: DropReason, pool: &mut Pool) {

@@ -63,7 +63,15 @@ impl Mesh {
         for (number, worker) in self.workers.iter_mut().enumerate() {
             let queues = if number == owner { std::mem::take(&mut queues) } else { Vec::new() };
             let (name, counters, up, caps) = (port.to_string(), counters[number].clone(), up.clone(), caps.clone());
-            worker.attach(Attachment { port: PortId(port as u16), name, queues, via: owner, counters, up, caps });
+            worker.attach(Attachment {
+                port: PortId(port as u16),
+                name,
+                queues,
+                owners: [owner].into(),
+                counters,
+                up,
+                caps,
+            });
         }
         self.ends.push(end);
         self.counters.push(counters);

@@ -232,7 +232,7 @@ impl Rig {
         let link = |queue| Box::new(Link { queue, up: up.clone() }) as Box<dyn Queue>;
         let (queues, counters) = (queues.into_iter().map(link).collect(), self.counters[port].clone());
         let (id, name, up) = (PortId(port as u16), port.to_string(), self.up[port].clone());
-        self.worker.attach(Attachment { port: id, name, queues, via: 0, counters, up, caps });
+        self.worker.attach(Attachment { port: id, name, queues, owners: [0].into(), counters, up, caps });
         self.ends[port] = Some(end);
     }
 

@@ -74,7 +74,13 @@ impl Life {
         };
         let domain = |id: u16| {
             let members = (0..).zip(&self.ports).filter(|(_, port)| port.0 == id).map(|(n, _)| PortId(n)).collect();
-            Some(Domain { ageing_s: self.ageing_s, mac: Some(OWN), members, ..Domain::new(&format!("d{id}")) })
+            Some(Domain {
+                ageing_s: self.ageing_s,
+                mac: Some(OWN),
+                vlan_filtering: !self.vlans.is_empty(),
+                members,
+                ..Domain::new(&format!("d{id}"))
+            })
         };
         let mut ports: Vec<_> = self.ports.iter().map(view).collect();
         for (port, vlan) in ports.iter_mut().flatten().zip(&self.vlans) {

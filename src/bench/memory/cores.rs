@@ -102,7 +102,7 @@ fn worker(
             port: PortId(side as u16),
             name: side.to_string(),
             queues: vec![Box::new(queue)],
-            via: number,
+            owners: [number].into(),
             counters: counters.clone(),
             up: Arc::default(),
             caps: CAPS,

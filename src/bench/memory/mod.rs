@@ -5,10 +5,12 @@
 //! passes. The clock's own cost is measured and taken off.
 //!
 //! `cargo bench --bench memory`; `-- --quick` for a fast look, `-- --json FILE` for the numbers, `-- --profile hit`
-//! (`captured`, `mesh`, `new`, `vlan-none`, `vlan-same`, `vlan-push`, `vlan-pop`) for one case alone.
+//! (`captured`, `mesh`, `fresh`, `ports`, `new`, `vlan-none`, `vlan-same`, `vlan-push`, `vlan-pop`) for one case alone.
 
 mod cores;
 mod rig;
+mod spread;
+mod yardstick;
 
 use cores::{Common, rate};
 use crossdock_engine::clock::{Millis, ticks};
@@ -155,7 +157,7 @@ impl Bench {
 
     /// Median ticks per frame of established traffic from the first port to the second.
     fn one_way(&mut self, ports: [Tagging; 2], macs: usize, batch: usize) -> io::Result<f64> {
-        let mut rig = Rig::with(ports, batch, macs)?;
+        let mut rig = Rig::with(&ports, batch, macs)?;
         teach(&mut rig, macs);
         rig.round = batch;
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
@@ -224,6 +226,7 @@ pub fn main() -> io::Result<()> {
         return profile(&mut bench, what);
     }
     hits(&mut bench)?;
+    spread::tables(&mut bench)?;
     batches(&mut bench)?;
     vlans(&mut bench)?;
     misses(&mut bench)?;
@@ -246,6 +249,8 @@ fn profile(bench: &mut Bench, what: &str) -> io::Result<()> {
         "new" => bench.new_macs(64)?,
         "captured" => bench.captured(64, 64)?,
         "mesh" => bench.hit(Pattern::Mesh, 1 << 12, 64)?,
+        "fresh" => bench.fresh(1 << 16, 64)?,
+        "ports" => bench.ports(1000, 64)?,
         _ => bench.hit(Pattern::Pairs, 64, 64)?,
     };
     println!("{ticks:.1}");

@@ -1,4 +1,4 @@
-//! A worker between two ports that are plain vectors.
+//! A worker between ports that are plain vectors.
 
 use crossdock_engine::capture::{Scope, Source, ring};
 use crossdock_engine::clock::{Millis, ticks};
@@ -62,13 +62,13 @@ impl Queue for ShelfQueue {
     }
 }
 
-/// A worker between two shelves.
+/// A worker between shelves.
 pub(super) struct Rig {
     pub worker: Worker,
     pool: Pool,
-    shelves: [Shelf; 2],
+    shelves: Vec<Shelf>,
     /// The tag of the frames that come by each port.
-    tags: [Option<Tag>; 2],
+    tags: Vec<Option<Tag>>,
     pub batch: usize,
     /// Frames of a round: a batch for each port that sends.
     pub round: usize,
@@ -79,21 +79,24 @@ pub(super) struct Rig {
 
 impl Rig {
     pub fn new(batch: usize, macs: usize) -> io::Result<Rig> {
-        Rig::with([Tagging::Transparent, Tagging::Transparent], batch, macs)
+        Rig::with(&[Tagging::Transparent, Tagging::Transparent], batch, macs)
     }
 
-    pub fn with(ports: [Tagging; 2], batch: usize, macs: usize) -> io::Result<Rig> {
+    /// One port of each.
+    pub fn with(ports: &[Tagging], batch: usize, macs: usize) -> io::Result<Rig> {
         let arena = Arena::new(4096, 32)?;
         let config = WorkerConfig { batch, flows: macs.max(1024), ..WorkerConfig::default() };
         let mut worker = Worker::new(config, &arena, Vec::new())?;
-        let tags = ports.each_ref().map(|tagging| matches!(tagging, Tagging::Trunk { .. }).then_some(TAG));
-        let view = |vlan| Some(PortView { domain: Some(DomainId(0)), vlan, ..PortView::default() });
-        let members = vec![PortId(0), PortId(1)];
+        let tags = ports.iter().map(|tagging| matches!(tagging, Tagging::Trunk { .. }).then_some(TAG)).collect();
+        let domain = Some(DomainId(0));
+        let view = |vlan: &Tagging| Some(PortView { domain, vlan: vlan.clone(), ..PortView::default() });
+        let members = (0..ports.len()).map(|port| PortId(port as u16)).collect();
         let domain = Domain { fdb_max: (2 * macs).max(1024), members, ..Domain::new("lan") };
-        worker.tables().publish(Arc::new(Topology { ports: ports.map(view).into(), domains: vec![Some(domain)] }))?;
-        let shelves = [Shelf::default(), Shelf::default()];
+        let topology = Topology { ports: ports.iter().map(view).collect(), domains: vec![Some(domain)] };
+        worker.tables().publish(Arc::new(topology))?;
+        let shelves: Vec<Shelf> = ports.iter().map(|_| Shelf::default()).collect();
         for (i, shelf) in shelves.iter().enumerate() {
-            let room = || Vec::with_capacity(4096);
+            let room = || Vec::with_capacity(if ports.len() > 2 { 256 } else { 4096 });
             shelf.with(|s| *s = (room(), room()));
             let queue = ShelfQueue { rx: room(), tx: room(), shelf: shelf.clone() };
             let counters = Arc::new(PortCounters::default());
@@ -102,7 +105,7 @@ impl Rig {
                 port,
                 name,
                 queues: vec![Box::new(queue)],
-                via: 0,
+                owners: [0].into(),
                 counters,
                 up: Arc::default(),
                 caps: CAPS,

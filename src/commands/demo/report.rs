@@ -23,8 +23,8 @@ pub const FLOWS: &[&str] = &[
     "the first frame of each flow was decided by the stages (vlan, learn, isolate, forward).",
 ];
 pub const DROPS: &[&str] = &[
-    "Every frame that went no further, by reason; none is dropped without a name. Here no_egress is what a host",
-    "announced before there was another one to hear it.",
+    "Every frame that went no further, by reason; none is dropped without a name. A no_egress would be what a host",
+    "said before there was another one to hear it.",
 ];
 
 /// Prints a line. That nobody reads it (`| head`) changes nothing about the demo or its exit code.
@@ -75,10 +75,10 @@ fn print(table: &Table) {
 pub fn conservation(frames: &Conservation) {
     let line = |n: u64, what: &str| say(format!("  {:>14}  {what}", count(n)));
     line(frames.received, "received from the hosts");
-    line(frames.generated, "copies made, for frames to everybody");
+    line(frames.generated, "made: copies of frames to everybody, announcements of the hosts");
     line(frames.sent, "sent to the hosts");
     line(frames.dropped, "dropped, each for a reason with a name");
-    say(format!("  {:>14}  left: received + copies - sent - dropped", frames.in_flight()));
+    say(format!("  {:>14}  left: received + made - sent - dropped", frames.in_flight()));
 }
 
 /// The other side's view.

@@ -10,18 +10,25 @@ use crossdock::config::{Config, PortConfig};
 use crossdock::service::Service;
 
 use super::namespace::Namespace;
-use crate::commands::run::port_gone;
+use crate::commands::run::tell_fate;
 use crate::failure::Failure;
 
 /// How long frames on their way may take to arrive.
 const SETTLE_TRIES: u32 = 50;
 const SETTLE_PAUSE: Duration = Duration::from_millis(20);
 
-/// The stage of the demo. Fields are dropped in this order: first the switch, then the namespaces.
+/// The stage of the demo. First the switch ends, then the namespaces go.
 pub struct Scene {
     pub service: Arc<Service>,
     pub hosts: Vec<Host>,
     pub switch: Namespace,
+}
+
+impl Drop for Scene {
+    /// Ends the switch here and now: a thread of its own may hold it for a moment longer.
+    fn drop(&mut self) {
+        self.service.stop();
+    }
 }
 
 /// A host: a namespace with one interface, which is a port of the switch.
@@ -56,13 +63,13 @@ impl Scene {
         switch.enter().map_err(no_namespace)?;
         let hosts = config.port.iter_mut().map(Host::make).collect::<io::Result<_>>().map_err(no_namespace)?;
         let service = Arc::new(Service::start(&config)?);
-        service.watch(port_gone).map_err(no_namespace)?;
+        service.watch(tell_fate).map_err(no_namespace)?;
         Ok(Self { service, hosts, switch })
     }
 
     /// What the switch has sent to a port.
     pub fn sent_to(&self, port: &str) -> Traffic {
-        let found = self.service.switch().ports().into_iter().find(|status| status.name == port);
+        let found = self.service.switch().port(port);
         found.map_or_else(Traffic::default, |status| Traffic {
             frames: status.counters.tx_frames.get(),
             bytes: status.counters.tx_bytes.get(),
@@ -88,8 +95,7 @@ impl Scene {
     pub fn agrees(&self, host: &Host) -> io::Result<bool> {
         for _ in 0..SETTLE_TRIES {
             let kernel = host.kernel_counts()?;
-            let ports = self.service.switch().ports();
-            let counters = ports.iter().find(|port| port.name == host.name).map(|port| &port.counters);
+            let counters = self.service.switch().port(&host.name).map(|port| port.counters);
             let exchanged = counters.map(|port| (port.tx_frames.get(), port.rx_frames.get()));
             if exchanged == Some((kernel.received, kernel.sent)) {
                 return Ok(true);

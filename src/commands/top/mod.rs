@@ -9,10 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossdock::control::api::{PortInfo, WorkerInfo};
-use hyper::Method;
 use serde::de::DeserializeOwned;
 
-use super::ask;
+use super::read;
 use super::show::other_version;
 use super::stop::stop_on_signals;
 use crate::cli::{Target, TopArgs};
@@ -59,8 +58,8 @@ fn sample(target: &Target) -> Result<Sample, Failure> {
 }
 
 fn get<T: DeserializeOwned>(target: &Target, what: &str) -> Result<T, Failure> {
-    let answer = ask("top", target, Method::GET, &format!("/v1/{what}"), None)?;
-    serde_json::from_value(answer).map_err(|e| Failure::new("top", e, other_version()))
+    let answer = read("top", target, &format!("/v1/{what}"))?;
+    serde_json::from_str(&answer).map_err(|e| Failure::new("top", e, other_version()))
 }
 
 /// Waits; true when a signal or a key ended it.

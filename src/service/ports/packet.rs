@@ -1,21 +1,27 @@
 //! Packet ports: interfaces of somebody else, through packet sockets.
 
-use crossdock_engine::ports::Whereabouts;
 use crossdock_engine::ports::packet::{Packet, PacketConfig, PacketError, PacketHandle};
+use std::sync::Arc;
 
-use super::{Handle, Kind, Made, Refusal, no_netns};
+use crossdock_engine::ports::{NetnsId, Whereabouts};
+
+use super::{Handle, Kind, Made, Refusal, no_file, no_netns};
 use crate::config::PortConfig;
 
 /// Opens the sockets.
 pub(super) fn make(port: &PortConfig) -> Result<Made, Refusal> {
     let packet = Packet::open(&config(port)).map_err(|error| refusal(port, &error))?;
-    let handle = Box::new(packet.handle());
+    let handle = Arc::new(packet.handle());
     Ok(Made { port: Box::new(packet), handle })
 }
 
 impl Handle for PacketHandle {
     fn whereabouts(&self) -> Option<Whereabouts> {
         self.whereabouts()
+    }
+
+    fn holds(&self) -> Option<NetnsId> {
+        self.holds()
     }
 }
 
@@ -29,6 +35,9 @@ fn config(port: &PortConfig) -> PacketConfig {
 
 /// Tells why there is no packet port for `port`.
 fn refusal(port: &PortConfig, error: &PacketError) -> Refusal {
+    if let Some(refusal) = no_file(port, error) {
+        return refusal;
+    }
     let (kind, hint) = match error {
         PacketError::Netns(missing) => return no_netns(port, missing),
         PacketError::NoInterface { .. } => {

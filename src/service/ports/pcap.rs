@@ -1,6 +1,7 @@
 //! Pcap ports: capture files played in and written.
 
 use std::io;
+use std::sync::Arc;
 
 use crossdock_engine::ports::Whereabouts;
 use crossdock_engine::ports::pcap::{Pace, Pcap, PcapConfig, PcapError};
@@ -11,7 +12,7 @@ use crate::config::{self, PortConfig};
 /// Opens the files.
 pub(super) fn make(port: &PortConfig) -> Result<Made, Refusal> {
     let pcap = Pcap::open(&config(port)).map_err(|error| refusal(port, &error))?;
-    Ok(Made { port: Box::new(pcap), handle: Box::new(Nowhere) })
+    Ok(Made { port: Box::new(pcap), handle: Arc::new(Nowhere) })
 }
 
 /// Files are no interface.

@@ -2,24 +2,33 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
-use crossdock_engine::ports::Whereabouts;
 use crossdock_engine::ports::tap::{Route, Tap, TapConfig, TapError, TapHandle};
+use crossdock_engine::ports::{NetnsId, Whereabouts};
 use crossdock_engine::wire::Cidr;
 
-use super::{Handle, Kind, Made, Refusal, no_netns};
+use super::{Handle, Kind, Made, Refusal, no_file, no_netns};
 use crate::config::{self, Destination, PortConfig};
 
 /// Creates the TAP, or takes over the one that is there.
 pub(super) fn make(port: &PortConfig, adopt: bool) -> Result<Made, Refusal> {
     let tap = Tap::create(&config(port, adopt)).map_err(|error| refusal(port, &error))?;
-    let handle = Box::new(tap.handle());
+    let handle = Arc::new(tap.handle());
     Ok(Made { port: Box::new(tap), handle })
 }
 
 impl Handle for TapHandle {
     fn whereabouts(&self) -> Option<Whereabouts> {
         self.whereabouts()
+    }
+
+    fn holds(&self) -> Option<NetnsId> {
+        self.holds()
+    }
+
+    fn tap(&self) -> Option<&TapHandle> {
+        Some(self)
     }
 
     fn keep(&self) -> io::Result<()> {
@@ -43,6 +52,7 @@ fn config(port: &PortConfig, adopt: bool) -> TapConfig {
         routes: port.routes.iter().filter_map(route).collect(),
         queues: port.queues.unwrap_or(1).into(),
         adopt,
+        inside: true,
         ..default
     }
 }
@@ -62,6 +72,9 @@ fn route(route: &config::Route) -> Option<Route> {
 
 /// Tells why there is no TAP for `port`.
 fn refusal(port: &PortConfig, error: &TapError) -> Refusal {
+    if let Some(refusal) = no_file(port, error) {
+        return refusal;
+    }
     let kind = match error {
         TapError::Netns(missing) => return no_netns(port, missing),
         TapError::BadName(_) | TapError::NoQueues => Kind::Invalid,

@@ -1,10 +1,12 @@
 //! AF_XDP ports: interfaces of somebody else, through memory shared with the kernel.
 
-use crossdock_engine::ports::Whereabouts;
+use std::sync::Arc;
+
 use crossdock_engine::ports::xdp::{BusyPoll, Xdp, XdpConfig, XdpError, XdpHandle, XdpMemory};
+use crossdock_engine::ports::{NetnsId, Whereabouts};
 use tracing::info;
 
-use super::{Handle, Kind, Made, Refusal, no_netns, packet_instead};
+use super::{Handle, Kind, Made, Refusal, no_file, no_netns, packet_instead};
 use crate::config::{self, PortConfig};
 
 /// Binds to the interface.
@@ -12,7 +14,7 @@ pub(super) fn make(port: &PortConfig, memory: &XdpMemory) -> Result<Made, Refusa
     match Xdp::open(&config(port, memory)) {
         Ok(xdp) => {
             info!(port = port.name, mode = xdp.mode().name(), "XDP program attached");
-            Ok(Made { handle: Box::new(xdp.handle()), port: Box::new(xdp) })
+            Ok(Made { handle: Arc::new(xdp.handle()), port: Box::new(xdp) })
         }
         Err(error) if error.is_refusal() => packet_instead(port, error),
         Err(error) => Err(refusal(port, &error)),
@@ -22,6 +24,10 @@ pub(super) fn make(port: &PortConfig, memory: &XdpMemory) -> Result<Made, Refusa
 impl Handle for XdpHandle {
     fn whereabouts(&self) -> Option<Whereabouts> {
         self.whereabouts()
+    }
+
+    fn holds(&self) -> Option<NetnsId> {
+        self.holds()
     }
 }
 
@@ -38,6 +44,9 @@ fn config(port: &PortConfig, memory: &XdpMemory) -> XdpConfig {
 
 /// Tells why there is no AF_XDP port for `port`.
 fn refusal(port: &PortConfig, error: &XdpError) -> Refusal {
+    if let Some(refusal) = no_file(port, error) {
+        return refusal;
+    }
     let (kind, hint) = match error {
         XdpError::Netns(missing) => return no_netns(port, missing),
         XdpError::NoInterface { .. } => (Kind::Unknown, "an xdp port takes an interface that exists: see \"ip link\""),

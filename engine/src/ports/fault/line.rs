@@ -1,6 +1,6 @@
 //! One direction of a bad wire.
 
-use super::{Faults, HELD_MAX, HELD_SUPER_MAX};
+use super::{Faults, HELD_MAX};
 use crate::drop::DropReason;
 use crate::frame::{Batch, Frame};
 use crate::offload::complete;
@@ -60,7 +60,7 @@ impl Line {
     /// Moves what is due into a batch.
     pub fn release(&mut self, now: Instant, batch: &mut Batch) {
         if self.late.as_ref().is_some_and(|(_, until)| *until <= now)
-            && self.has_room(false)
+            && self.has_room()
             && let Some((frame, _)) = self.late.take()
         {
             // Nobody overtook it.
@@ -77,7 +77,7 @@ impl Line {
     /// When the next frame is due. A late one is not while there is no place for it: the first of the others makes one.
     pub fn due(&self) -> Option<Instant> {
         let held = self.held.front().map(|(due, _)| *due);
-        let late = self.late.as_ref().filter(|_| self.has_room(false)).map(|(_, until)| *until);
+        let late = self.late.as_ref().filter(|_| self.has_room()).map(|(_, until)| *until);
         held.into_iter().chain(late).min()
     }
 
@@ -115,14 +115,15 @@ impl Line {
 
     /// Queues a frame, or loses it where the queue is full.
     fn wait(&mut self, frame: Frame, now: Instant, io: &mut Io<'_>) {
-        match self.has_room(frame.is_super()) {
+        let held = if frame.is_super() { self.supers } else { self.held.len() };
+        match self.has_room() && io.pool.shares().admit(&frame, held) {
             true => self.enqueue(frame, now),
             false => self.lose(frame, DropReason::Fault, io),
         }
     }
 
-    fn has_room(&self, is_super: bool) -> bool {
-        self.held.len() < HELD_MAX && (!is_super || self.supers < HELD_SUPER_MAX)
+    fn has_room(&self) -> bool {
+        self.held.len() < HELD_MAX
     }
 
     fn enqueue(&mut self, frame: Frame, now: Instant) {

@@ -10,8 +10,8 @@
 //!
 //! What happens to the nth frame of a line depends on the seed and on n alone, so a run with the same frames has the
 //! same faults. Frames that wait are held here, in flight for the counters; the worker's sleep ends when one is due
-//! ([`Queue::due`]), and closing the port gives them back, dropped by name. A line holds at most [`HELD_MAX`] frames, and
-//! [`HELD_SUPER_MAX`] super-frames; beyond that it drops as a full queue of a slow wire would.
+//! ([`Queue::due`]), and closing the port gives them back, dropped by name. A line holds at most [`HELD_MAX`] frames, and no
+//! more than its share of the free memory ([`crate::frame::Shares`]); beyond that it drops as a full queue of a slow wire would.
 //!
 //! A frame dropped here counts as `fault`. A duplicate on the way out counts as generated, one on the way in as
 //! received: it came down the wire twice.
@@ -30,8 +30,6 @@ use std::time::{Duration, Instant};
 
 /// Frames that a line holds.
 pub const HELD_MAX: usize = 1000;
-/// Super-frames among them: there are few of those.
-pub const HELD_SUPER_MAX: usize = 32;
 /// Frames handed on together.
 const BURST: usize = 64;
 
@@ -184,6 +182,14 @@ impl Queue for FaultQueue {
     fn due(&self) -> Option<Instant> {
         let lines = [self.incoming.due(), self.outgoing.due(), self.queue.due()];
         lines.into_iter().flatten().min()
+    }
+
+    fn is_timed(&self) -> bool {
+        true
+    }
+
+    fn has_unsent(&self) -> bool {
+        self.queue.has_unsent()
     }
 
     fn close(&mut self, io: &mut Io<'_>) {

@@ -23,7 +23,7 @@ fn chance(share: f64) -> Probability {
 
 impl Bench {
     fn new(receive: Faults, transmit: Faults, seed: u64) -> Bench {
-        let arena = Arena::new(4096, 128).unwrap();
+        let arena = Arena::new(16_384, 128).unwrap();
         let (channel, end) = Channel::pair("c", 2048, 1500, &arena).unwrap();
         let port = Faulty::new(Box::new(channel), FaultConfig { receive, transmit, seed });
         let queue = Box::new(port).open(&arena, 1).unwrap().remove(0);

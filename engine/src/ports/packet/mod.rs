@@ -15,7 +15,7 @@
 //!
 //! * The socket gets copies. The kernel's own stack sees every frame too, and answers where the interface has an
 //!   address or a bridge above it. Give the port an interface without either, as the host's end of a container's veth.
-//! * The socket holds the interface's namespace: deleted, it lives on until the port goes. (A TAP's does not.)
+//! * The socket holds the interface's namespace: deleted, it lives on until the port goes ([`PacketHandle::holds`]).
 //! * An interface that is set down keeps its port, which works again when it is up. Deleted, or moved to another
 //!   namespace, it is gone for good; that is noticed within about two seconds.
 //! * The kernel takes only one VLAN tag, and only a customer's (0x8100), on top of the MTU (`packet_extra_vlan_len_allowed`).
@@ -29,7 +29,7 @@
 mod sys;
 
 use super::device::{Device, DeviceQueue, Read, Trouble, is};
-use super::netns::{self, Netns, NetnsError};
+use super::netns::{Netns, NetnsError, NetnsId};
 use super::{Caps, Port, Queue, Whereabouts};
 use crate::frame::Arena;
 use rustix::net::netdevice::{index_to_name, name_to_index};
@@ -104,6 +104,7 @@ pub struct Packet {
     name: String,
     caps: Caps,
     sockets: Vec<Arc<Socket>>,
+    holds: Option<NetnsId>,
 }
 
 impl Packet {
@@ -113,18 +114,20 @@ impl Packet {
     /// [`PacketError`], each a sentence that names the thing.
     pub fn open(config: &PacketConfig) -> Result<Packet, PacketError> {
         let bind = || (0..config.queues.max(1)).map(|_| Socket::bound(config)).collect::<Result<Vec<_>, _>>();
-        let sockets = match config.netns.as_deref().map(Netns::open).transpose()? {
+        let netns = config.netns.as_deref().map(Netns::open).transpose()?;
+        let sockets = match &netns {
             Some(netns) => netns.run(bind).map_err(|e| refused(config, "entering the namespace of", e))??,
             None => bind()?,
         };
         let caps = sockets[0].caps(&config.ifname).map_err(|e| refused(config, "asking about", e))?;
         let caps = caps.ok_or_else(|| PacketError::NotEthernet(config.ifname.clone()))?;
-        Ok(Packet { name: config.name.clone(), caps, sockets: sockets.into_iter().map(Arc::new).collect() })
+        let (name, sockets) = (config.name.clone(), sockets.into_iter().map(Arc::new).collect());
+        Ok(Packet { name, caps, sockets, holds: netns.as_ref().and_then(Netns::id) })
     }
 
     /// Something to ask where the interface is, which does not keep it alive.
     pub fn handle(&self) -> PacketHandle {
-        PacketHandle(Arc::downgrade(&self.sockets[0]))
+        PacketHandle { socket: Arc::downgrade(&self.sockets[0]), holds: self.holds }
     }
 }
 
@@ -158,17 +161,22 @@ impl Port for Packet {
 
 /// Answers where an interface is for as long as the port's queues are open.
 #[derive(Clone)]
-pub struct PacketHandle(Weak<Socket>);
+pub struct PacketHandle {
+    socket: Weak<Socket>,
+    holds: Option<NetnsId>,
+}
 
 impl PacketHandle {
     /// Where the interface is now; `None` when it is gone.
     pub fn whereabouts(&self) -> Option<Whereabouts> {
-        let socket = self.0.upgrade()?;
-        let netns = sys::netns(socket.0.as_fd()).ok();
-        Some(Whereabouts {
-            ifname: socket.interface().ok()?,
-            netns: netns.and_then(|netns| netns::name_of(netns.as_fd())),
-        })
+        let socket = self.socket.upgrade()?;
+        let netns = sys::netns(socket.as_fd()).ok().and_then(|netns| NetnsId::of_file(netns.as_fd()).ok());
+        Some(Whereabouts { ifname: socket.interface().ok()?, netns })
+    }
+
+    /// The namespace of the interface, where it is not ours: it lives for as long as the port's queues are open, deleted or not.
+    pub fn holds(&self) -> Option<NetnsId> {
+        self.holds
     }
 }
 

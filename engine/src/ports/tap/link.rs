@@ -52,6 +52,20 @@ impl Netlink {
         self.request(RouteNetlinkMessage::SetLink(link), 0)
     }
 
+    /// Puts a link into a group.
+    pub fn set_group(&self, index: u32, group: u32) -> io::Result<()> {
+        let mut link = link(index);
+        link.attributes.push(LinkAttribute::Group(group));
+        self.request(RouteNetlinkMessage::SetLink(link), 0)
+    }
+
+    /// Removes all links of a group.
+    pub fn remove_group(&self, group: u32) -> io::Result<()> {
+        let mut link = LinkMessage::default();
+        link.attributes.push(LinkAttribute::Group(group));
+        self.request(RouteNetlinkMessage::DelLink(link), 0)
+    }
+
     /// Adds an address. IPv6 ones work at once: nobody else can have them before the port forwards.
     pub fn add_address(&self, index: u32, address: Cidr) -> io::Result<()> {
         let mut message = AddressMessage::default();

@@ -17,26 +17,27 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Takes over the TAP that an earlier process left, if that is wanted and there is one.
-    pub fn adopt(&self) -> Result<Option<Tap>, TapError> {
+    /// Makes the TAP, or takes over the one that an earlier process left, if that is wanted and there is one.
+    pub fn make(&self) -> Result<Tap, TapError> {
         let name = &self.config.ifname;
-        if !self.config.adopt || !self.inside(|| Ok(link::index(name).is_ok()))? {
-            return Ok(None);
-        }
-        let adopt = || {
-            let (tap, name) = self.open(name)?;
-            self.dress(&self.netlink()?, &name, None)?;
-            self.configure()?;
-            Ok(Some(tap))
-        };
-        self.inside(adopt)
+        let inside = self.config.inside || (self.config.adopt && self.inside(|| Ok(link::index(name).is_ok()))?);
+        if inside { self.inside(|| self.make_here()) } else { self.make_and_move() }
     }
 
-    /// Creates the TAP in our namespace, moves it, and sets it up.
-    pub fn create(&self) -> Result<Tap, TapError> {
+    /// Makes it, or takes it over, in this thread's namespace.
+    fn make_here(&self) -> Result<Tap, TapError> {
+        let (tap, name) = self.open(&self.config.ifname)?;
+        let netlink = self.netlink()?;
+        self.dress(&netlink, &name, None)?;
+        self.configure(&netlink)?;
+        Ok(Tap { holds: self.netns.as_ref().and_then(Netns::id), ..tap })
+    }
+
+    /// Makes it in our namespace, moves it, and sets it up.
+    fn make_and_move(&self) -> Result<Tap, TapError> {
         let (tap, temporary) = self.open(TEMPORARY)?;
         self.dress(&self.netlink()?, &temporary, self.netns.as_ref())?;
-        self.inside(|| self.configure())?;
+        self.inside(|| self.configure(&self.netlink()?))?;
         Ok(tap)
     }
 
@@ -49,7 +50,8 @@ impl Place<'_> {
         }
     }
 
-    /// Opens the device `name`, creating it if there is none, and returns its name with a `%d` filled in.
+    /// Opens the device `name`, creating it if there is none, and returns its name with a `%d` filled in: a plain TAP gets its
+    /// own later. One that is there already is taken over only where that is wanted.
     fn open(&self, name: &str) -> Result<(Tap, String), TapError> {
         let taken = |error: io::Error| match error.raw_os_error() {
             Some(libc::EBUSY | libc::EINVAL | libc::EEXIST) => self.taken(),
@@ -59,7 +61,7 @@ impl Place<'_> {
         if self.config.offload && known {
             return self.open_offload(name).map_err(taken);
         }
-        let (plain, name) = Plain::create(name).map_err(taken)?;
+        let (plain, name) = Plain::create(if self.config.adopt { name } else { TEMPORARY }).map_err(taken)?;
         Ok((Tap::new(self.config, Files::Plain(Arc::new(plain)), None), name))
     }
 
@@ -68,7 +70,8 @@ impl Place<'_> {
         let mut offloads = None;
         for _ in 0..self.config.queues {
             let file = sys::open()?;
-            name = sys::attach(file.as_fd(), &name, self.config.queues > 1)?;
+            let new = files.is_empty() && !self.config.adopt;
+            name = sys::attach(file.as_fd(), &name, new, self.config.queues > 1)?;
             sys::set_header_len(file.as_fd(), vnet::LEN)?;
             offloads = Some(sys::set_offloads(file.as_fd())?);
             files.push(Arc::new(file));
@@ -87,9 +90,8 @@ impl Place<'_> {
     }
 
     /// Sets the link up with its addresses and routes. Runs inside its namespace.
-    fn configure(&self) -> Result<(), TapError> {
+    fn configure(&self, netlink: &Netlink) -> Result<(), TapError> {
         let config = self.config;
-        let netlink = self.netlink()?;
         let index = link::index(&config.ifname).map_err(|e| self.refused("looking for", e))?;
         netlink.set_up(index).map_err(|e| self.refused("setting up", e))?;
         for address in &config.addresses {

@@ -43,11 +43,12 @@ pub(super) fn open() -> io::Result<OwnedFd> {
 }
 
 /// Makes `tun` a queue of the TAP `name` with a virtio-net header, creating it if there is none; the kernel fills
-/// a `%d` in. Returns the device's name.
-pub(super) fn attach(tun: BorrowedFd<'_>, name: &str, multi_queue: bool) -> io::Result<String> {
+/// a `%d` in. `new`: there must be none (EBUSY). Returns the device's name.
+pub(super) fn attach(tun: BorrowedFd<'_>, name: &str, new: bool, multi_queue: bool) -> io::Result<String> {
     let queues = if multi_queue { libc::IFF_MULTI_QUEUE } else { 0 };
+    let new = if new { libc::IFF_TUN_EXCL } else { 0 };
     let mut request = request(name);
-    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | queues) as i16;
+    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | queues | new) as i16;
     // SAFETY: TUNSETIFF reads and writes a `struct ifreq`.
     unsafe { ioctl(tun, libc::TUNSETIFF, (&raw mut request).cast()) }?;
     Ok(name_in(&request))
@@ -61,12 +62,14 @@ pub(super) fn has_header(tun: BorrowedFd<'_>) -> bool {
     known.is_ok() && features & libc::IFF_VNET_HDR as libc::c_uint != 0
 }
 
-/// The device's present name.
-pub(super) fn name(tun: BorrowedFd<'_>) -> io::Result<String> {
+/// The device's present name, and whether it outlives its files.
+pub(super) fn device(tun: BorrowedFd<'_>) -> io::Result<(String, bool)> {
     let mut request = request("");
     // SAFETY: TUNGETIFF writes a `struct ifreq`.
     unsafe { ioctl(tun, libc::TUNGETIFF, (&raw mut request).cast()) }?;
-    Ok(name_in(&request))
+    // SAFETY: the call filled this member of the union.
+    let flags = c_int::from(unsafe { request.ifr_ifru.ifru_flags });
+    Ok((name_in(&request), flags & libc::IFF_PERSIST != 0))
 }
 
 /// The namespace the device is in now. Holding the file holds the namespace.

@@ -37,7 +37,7 @@ mod undone;
 pub use bpf::Mode;
 pub use memory::XdpMemory;
 
-use super::netns::{Netns, NetnsError};
+use super::netns::{Netns, NetnsError, NetnsId};
 use super::{Caps, Port, Queue, Whereabouts};
 use crate::frame::Arena;
 use bpf::{Attachment, MOST_QUEUES};
@@ -169,7 +169,7 @@ pub struct Xdp {
     ifname: String,
     caps: Caps,
     mode: Mode,
-    netns: Option<String>,
+    netns: Option<NetnsId>,
     binding: Weak<Binding>,
     queues: Vec<XdpQueue>,
     /// How many of them can transmit: the first ones.
@@ -196,7 +196,7 @@ impl Xdp {
 
     /// Something to ask where the interface is, which does not keep the port open.
     pub fn handle(&self) -> XdpHandle {
-        XdpHandle { binding: self.binding.clone(), netns: self.netns.clone() }
+        XdpHandle { binding: self.binding.clone(), netns: self.netns }
     }
 }
 
@@ -235,14 +235,19 @@ impl Port for Xdp {
 #[derive(Clone)]
 pub struct XdpHandle {
     binding: Weak<Binding>,
-    netns: Option<String>,
+    netns: Option<NetnsId>,
 }
 
 impl XdpHandle {
     /// Where the interface is now; `None` when it is gone.
     pub fn whereabouts(&self) -> Option<Whereabouts> {
         let ifname = self.binding.upgrade()?.interface.name().ok()?;
-        Some(Whereabouts { ifname, netns: self.netns.clone() })
+        Some(Whereabouts { ifname, netns: self.netns })
+    }
+
+    /// The namespace of the interface, where it is not ours: it lives for as long as the port's queues are open, deleted or not.
+    pub fn holds(&self) -> Option<NetnsId> {
+        self.netns
     }
 }
 
@@ -295,7 +300,8 @@ impl Site<'_> {
         let binding = Arc::new(Binding { interface, attachment, mode, frags, mtu, busy_poll });
         let queues = (0..count).map(|queue| self.bind(queue, &binding)).collect::<Result<_, _>>()?;
         let caps = Caps { mtu, mac, ..Caps::default() };
-        let (name, ifname, netns) = (config.name.clone(), config.ifname.clone(), config.netns.clone());
+        let (name, ifname) = (config.name.clone(), config.ifname.clone());
+        let netns = self.netns.as_ref().and_then(Netns::id);
         let (binding, senders) = (Arc::downgrade(&binding), tx as usize);
         Ok(Xdp { name, ifname, caps, mode, netns, binding, queues, senders })
     }

@@ -163,8 +163,13 @@ mod tests {
     proptest! {
         #[test]
         fn an_undone_checksum_is_seen_and_completes_to_what_it_was(shape in shape()) {
-            let finished = build(&shape);
+            let mut finished = build(&shape);
             let mut frame = finished.clone();
+            let at = field(&finished);
+            if finished[at..at + 2] == [0; 2] {
+                // Zero has two forms, and the other one is written.
+                finished[at..at + 2].fill(0xff);
+            }
             undo(&mut frame);
             let csum = partial(&frame).unwrap();
             prop_assert_eq!(usize::from(csum.start + csum.offset), field(&frame));

@@ -1,6 +1,6 @@
 //! What a sighting would do, for traces: [`Fdb::learn`] without the doing.
 
-use super::{Fdb, Judgement, Learned, Slot, Station};
+use super::{Fdb, Learned, Quota, Station};
 use crate::clock::Millis;
 use crate::flow::PortId;
 
@@ -17,28 +17,25 @@ pub struct Foreseen {
 
 impl Fdb {
     /// What [`Fdb::learn`] would do now.
-    pub fn foresee(&self, Station(key): Station, port: PortId, now: Millis) -> Foreseen {
-        let Some(slot) = self.find(key, self.hasher.hash_one(key)) else { return self.foresee_new(port) };
-        let Slot { port: from, fixed, .. } = self.slots[slot as usize];
-        let (learned, home) = match fixed {
-            _ if from == port && self.telling_is_due(slot, now) => (Learned::Again, port),
-            _ if from == port => (Learned::Known, port),
-            true => (Learned::Fixed, from),
-            false => match self.flaps.foresee(key, (from, port), now) {
-                Judgement::Believe => (Learned::Moved, port),
-                Judgement::Pin(home) => (Learned::Pinned, home),
-                Judgement::Refuse => (Learned::Refused, from),
-            },
-        };
-        Foreseen { learned, home: Some(home), evicted: None }
+    pub fn foresee(&self, who: Station, port: PortId, now: Millis) -> Foreseen {
+        self.foresee_within(who, port, now, (Quota::default(), |home, _, _| home))
     }
 
-    fn foresee_new(&self, port: PortId) -> Foreseen {
-        if self.len < self.slots.len() {
-            return Foreseen { learned: Learned::New, home: Some(port), evicted: None };
+    /// What [`Fdb::learn_within`] would do now.
+    pub(in crate::tables) fn foresee_within(
+        &self,
+        who: Station,
+        port: PortId,
+        now: Millis,
+        rules: (Quota, impl Fn(PortId, PortId, PortId) -> PortId),
+    ) -> Foreseen {
+        let found = self.find(who);
+        if let Some(at) = found.filter(|&at| self.port_at(at) == Some(port)) {
+            let learned = if self.telling_is_due(at, now) { Learned::Again } else { Learned::Known };
+            return Foreseen { learned, home: Some(port), evicted: None };
         }
-        let evicted = self.victim(port).map(|slot| Station(self.slots[slot as usize].who));
-        let learned = if evicted.is_some() { Learned::Evicted } else { Learned::Full };
-        Foreseen { learned, home: evicted.map(|_| port), evicted }
+        let judgement = self.judge(found, port, now, rules);
+        let evicted = judgement.victim.map(|at| Station(self.buckets.entry(at).who));
+        Foreseen { learned: judgement.learned, home: judgement.home, evicted }
     }
 }
