@@ -332,6 +332,35 @@ fn a_frame_that_the_device_throws_away_is_not_counted_as_sent() {
     assert_eq!(count.tx_bytes.get(), 60 * count.tx_frames.get());
 }
 
+/// What a flood lends is copied into the ring. What a port that is closed has not sent is taken back.
+#[test]
+fn a_frame_that_is_lent_stays_and_its_copies_leave_with_the_next_batch() {
+    let rig = Rig::new("lent", 1, 9000);
+    let arena = Arena::new(256, 64).unwrap();
+    let mut queue = Box::new(Xdp::open(&rig.config(1)).unwrap()).open(&arena, 1).unwrap().remove(0);
+    let (mut pool, count, mut none) = (arena.pool(64, 32), PortCounters::default(), Batch::new(32));
+    let (mut io, bytes) = (Io::new(&mut pool, &count), experimental(8999, 0x22));
+    let dropped = |reason: DropReason| count.drops[reason.index()].get();
+    let sink = Raw::open(rig.host(1), "eth0").unwrap();
+    let mut frame = io.pool.alloc(bytes.len()).unwrap();
+    assert!(frame.fill(&bytes));
+    (0..100).for_each(|_| assert!(queue.lend(&mut io, &mut frame).unwrap()));
+    queue.transmit(&mut io, &mut none).unwrap();
+    let mut arrived = sink.drain(Duration::from_millis(300)).unwrap();
+    arrived.retain(|frame| frame == &bytes);
+    assert_eq!((arrived.len(), &frame[..]), (100, &bytes[..]));
+    rig.outside.ip("link set v1 down").unwrap();
+    (0..3).for_each(|_| assert!(queue.lend(&mut io, &mut frame).unwrap()));
+    queue.transmit(&mut io, &mut none).unwrap();
+    assert_eq!((count.tx_frames.get(), dropped(DropReason::PortDown)), (103, 0), "they wait for the link");
+    assert!(queue.lend(&mut io, &mut frame).unwrap() && !queue.has_unsent());
+    assert_eq!((count.tx_frames.get(), dropped(DropReason::PortDown)), (103, 1), "behind them is no place");
+    queue.close(&mut io);
+    assert_eq!((count.tx_frames.get(), dropped(DropReason::PortDown)), (100, 4));
+    assert_eq!(count.tx_bytes.get(), 100 * bytes.len() as u64);
+    io.pool.free(frame);
+}
+
 /// A datagram longer than the MTU would be taken for a super-frame.
 #[test]
 fn an_mtu_that_grows_is_followed() {

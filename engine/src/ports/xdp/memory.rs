@@ -6,6 +6,7 @@ use super::umem::{HEADROOM, Seated, Shape, Umem};
 use crate::wire::ethernet::{HEADER_LEN, VLAN_TAG_LEN};
 use std::fmt;
 use std::io;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use xsk_rs::config::BindFlags;
 
@@ -13,29 +14,43 @@ use xsk_rs::config::BindFlags;
 /// 1500; otherwise a page, of which a frame of 9000 bytes takes three.
 const HALF: u32 = 2048;
 const PAGE: u32 = 4096;
-/// Chunks of a shared UMEM, and of these how many its sockets may call their own. The others go to who needs them.
-const CHUNKS: u16 = 512;
-const PROMISED: u32 = 374;
-/// Rings of a socket that shares: each fits a page.
-const RINGS: Sizes = Sizes { rx: 128, tx: 128, fill: 128, completion: 128 };
-/// The same for the first few of a switch, which may have more chunks.
-const ROOMY_RINGS: Sizes = Sizes { rx: 512, fill: 512, ..RINGS };
-/// A UMEM of which no more than this is promised is roomy.
-const ROOMY: u32 = PROMISED / 8;
+
+/// A sort of shared UMEMs.
+struct Sort {
+    chunks: u16,
+    /// Of these, how many its sockets may call their own. The others go to who needs them.
+    promised: u32,
+    /// Chunks that a socket has lent to the kernel when nothing is going on.
+    least: u32,
+    rings: Sizes,
+}
+
+/// The first UMEMs of a switch, for eight sockets each, or one that may have all that TCP keeps under way by default (3 MB).
+const ROOMY: Sort = Sort {
+    chunks: 4096,
+    promised: 8 * 257,
+    least: 256,
+    rings: Sizes { rx: 2048, tx: 512, fill: 4096, completion: 512 },
+};
+/// All others: 34 sockets, of which each idle one has as many chunks as a TCP sender may begin with (RFC 6928), and one to
+/// send. Each ring fits a page.
+const DENSE: Sort =
+    Sort { chunks: 512, promised: 34 * 11, least: 10, rings: Sizes { rx: 128, tx: 128, fill: 256, completion: 128 } };
+/// So many roomy UMEMs are made before a second queue has to share one: two ports do not feel each other.
+const SPREAD: usize = 2;
 /// The smallest rings, of a socket that is there to hold the memory.
 const ANCHOR: Sizes = Sizes { rx: 2, tx: 2, fill: 2, completion: 2 };
-/// Chunks that a socket has lent to the kernel when nothing is going on: as many frames as a TCP sender may begin with
-/// (RFC 6928), or four of the largest, but no more than two of 64 KiB.
-const LEAST: u32 = 10;
+/// A socket may receive so many of the largest frames at once, but they take no more chunks than two of 64 KiB.
 const LARGEST: u32 = 4;
 const MOST_OF_LARGEST: u32 = 36;
-/// So many shared UMEMs are made before a second queue has to share one: two ports do not feel each other.
-const SPREAD: usize = 2;
 
 /// Frames that may wait at a queue with memory of its own: at 1.5 Mpps, what comes in 1.4 ms; and the same where it would share
 /// if it could.
 pub(super) const LONG: u32 = 2048;
 pub(super) const SHORT: u32 = 512;
+
+/// Frames that may be asked to wait there.
+const RING: RangeInclusive<u32> = 64..=8192;
 
 /// Most pieces of a frame that the kernel sends (`MAX_SKB_FRAGS` and the head).
 pub(super) const MOST_PIECES: usize = 18;
@@ -87,12 +102,13 @@ impl XdpMemory {
     /// A place at a UMEM that is shared, for an interface of this MTU, and the rings it is to have.
     pub(super) fn share(&self, mtu: u16) -> Result<(Seated, Stock, Sizes), Shortage> {
         let mut umems = self.umems();
-        if umems.shared.len() < SPREAD
-            && let Ok(seat) = umems.seat_at_new(mtu)
+        if umems.sharing(&ROOMY, mtu).len() < SPREAD
+            && let Ok(seat) = umems.seat_at_new(&ROOMY, mtu)
         {
             return Ok(seat);
         }
-        umems.seat(mtu).map_or_else(|| umems.seat_at_new(mtu), Ok)
+        let there = [ROOMY, DENSE].iter().find_map(|sort| umems.seat(sort, mtu));
+        there.map_or_else(|| umems.seat_at_new(&DENSE, mtu), Ok)
     }
 
     /// A UMEM of one queue, where `ring` frames may wait each way.
@@ -102,6 +118,9 @@ impl XdpMemory {
         frags: bool,
         make: impl FnOnce(Shape) -> io::Result<Umem>,
     ) -> Result<(Seated, Stock), Shortage> {
+        if !RING.contains(&ring) || !ring.is_power_of_two() {
+            return Err(Shortage::Kernel(io::ErrorKind::InvalidInput.into()));
+        }
         let mut umems = self.umems();
         let umem = umems.admit(own_shape(ring, frags), make)?;
         umems.own.push(Arc::downgrade(&umem));
@@ -129,30 +148,23 @@ impl Umems {
         all.filter_map(Weak::upgrade).map(|umem| umem.shape().bytes()).sum()
     }
 
-    /// The shared UMEMs of chunks of this size.
-    fn sharing(&self, chunk: u32) -> Vec<Arc<Umem>> {
+    /// The shared UMEMs of this sort that suit an interface of this MTU.
+    fn sharing(&self, sort: &Sort, mtu: u16) -> Vec<Arc<Umem>> {
         let all = self.shared.iter().filter_map(Weak::upgrade);
-        all.filter(|umem| umem.shape().chunk == chunk).collect()
+        all.filter(|umem| (umem.shape().chunk, umem.shape().chunks) == (chunk(mtu), sort.chunks)).collect()
     }
 
-    /// A place at the emptiest UMEM that has one.
-    fn seat(&self, mtu: u16) -> Option<(Seated, Stock, Sizes)> {
-        let mut umems = self.sharing(chunk(mtu));
+    /// A place at the emptiest UMEM of this sort that has one.
+    fn seat(&self, sort: &Sort, mtu: u16) -> Option<(Seated, Stock, Sizes)> {
+        let mut umems = self.sharing(sort, mtu);
         umems.sort_by_key(|umem| umem.promised());
-        umems.iter().find_map(|umem| self.seat_at(umem, mtu))
+        umems.iter().find_map(|umem| seat_at(umem, sort, mtu))
     }
 
-    fn seat_at_new(&mut self, mtu: u16) -> Result<(Seated, Stock, Sizes), Shortage> {
-        let umem = self.admit(shared_shape(chunk(mtu)), anchored)?;
+    fn seat_at_new(&mut self, sort: &Sort, mtu: u16) -> Result<(Seated, Stock, Sizes), Shortage> {
+        let umem = self.admit(shared_shape(sort, chunk(mtu)), anchored)?;
         self.shared.push(Arc::downgrade(&umem));
-        self.seat_at(&umem, mtu).ok_or_else(|| Shortage::Kernel(io::ErrorKind::OutOfMemory.into()))
-    }
-
-    fn seat_at(&self, umem: &Arc<Umem>, mtu: u16) -> Option<(Seated, Stock, Sizes)> {
-        let roomy = self.sharing(umem.shape().chunk).len() <= SPREAD && umem.promised() <= ROOMY;
-        let rings = if roomy { ROOMY_RINGS } else { RINGS };
-        let (seated, stock) = umem.seat(limits(mtu, rings))?;
-        Some((seated, stock, rings))
+        seat_at(&umem, sort, mtu).ok_or_else(|| Shortage::Kernel(io::ErrorKind::OutOfMemory.into()))
     }
 
     /// Makes a UMEM, if there may be so much.
@@ -175,13 +187,19 @@ fn anchored(shape: Shape) -> io::Result<Umem> {
 }
 
 /// Its sockets are bound as the first is.
-fn shared_shape(chunk: u32) -> Shape {
+fn shared_shape(sort: &Sort, chunk: u32) -> Shape {
     let bind = BindFlags::XDP_COPY | BindFlags::XDP_USE_NEED_WAKEUP | BindFlags::XDP_USE_SG;
-    Shape { chunk, chunks: CHUNKS, promised: PROMISED, rings: ANCHOR, bind }
+    Shape { chunk, chunks: sort.chunks, promised: sort.promised, rings: ANCHOR, bind }
 }
 
-/// The fill ring is twice as long as there are chunks for it. The kernel tells how far it has come only when it has taken all
-/// that it knew of (`xskq_cons_get_entries` in net/xdp/xsk_queue.h); until then every chunk may come back once more.
+fn seat_at(umem: &Arc<Umem>, sort: &Sort, mtu: u16) -> Option<(Seated, Stock, Sizes)> {
+    let (seated, stock) = umem.seat(limits(sort, mtu))?;
+    Some((seated, stock, sort.rings))
+}
+
+/// The fill ring is twice as long as there are chunks for it, here as with the sockets that share. The kernel tells how far it
+/// has come only when it has taken all that it knew of (`xskq_cons_get_entries` in net/xdp/xsk_queue.h); until then every
+/// chunk may come back once more.
 fn own_shape(ring: u32, frags: bool) -> Shape {
     let pieces = if frags { BindFlags::XDP_USE_SG } else { BindFlags::empty() };
     let rings = Sizes { rx: ring, tx: ring, fill: 2 * ring, completion: ring };
@@ -200,10 +218,10 @@ fn chunk(mtu: u16) -> u32 {
 }
 
 /// The chunks of a socket that shares, on an interface of this MTU.
-fn limits(mtu: u16, rings: Sizes) -> Limits {
-    let largest = LARGEST * pieces(chunk(mtu), mtu);
-    let (least, most) = (largest.clamp(LEAST, MOST_OF_LARGEST), rings.fill);
-    Limits { least, most, sending: longest(mtu).div_ceil(chunk(mtu)), all: most + rings.tx }
+fn limits(sort: &Sort, mtu: u16) -> Limits {
+    let largest = (LARGEST * pieces(chunk(mtu), mtu)).min(MOST_OF_LARGEST);
+    let (least, most) = (largest.max(sort.least), sort.rings.rx);
+    Limits { least, most, sending: longest(mtu).div_ceil(chunk(mtu)), all: most + sort.rings.tx }
 }
 
 /// How many chunks a received frame takes at most.

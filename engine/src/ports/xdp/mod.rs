@@ -29,6 +29,7 @@ mod memory;
 mod program;
 mod queue;
 mod ring;
+mod send;
 mod socket;
 mod stock;
 mod umem;

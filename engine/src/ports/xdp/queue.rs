@@ -7,10 +7,7 @@
 //! in a super chunk. Copying a small frame costs a few nanoseconds and keeps ownership simple: a chunk never leaves its
 //! socket, a frame never leaves the arena.
 //!
-//! *Sending.* Each frame is copied into free chunks and put into the tx ring; one system call hands the batch to the kernel.
-//! What the kernel does not take now (its buffer is full, the device is busy) stays in the ring, and every later call tries
-//! again, also those that receive; until it is through, the worker does not sleep. Frames beyond that are dropped as `tx_full`,
-//! and so is a frame that the device threw away (EBUSY in copy mode).
+//! *Sending* is the business of `send.rs`.
 //!
 //! *Losing frames.* When the switch does not keep up, the kernel finds no chunk or no place in the rx ring. It counts; we look
 //! once a second and count on as `rx_overrun`.
@@ -20,7 +17,7 @@
 
 use super::bpf::{Attachment, Mode};
 use super::interface::Interface;
-use super::memory::{MOST_PIECES, pieces};
+use super::memory::pieces;
 use super::socket::Socket;
 use super::stock::Stock;
 use super::undone::undone;
@@ -52,22 +49,22 @@ pub(super) struct Binding {
 
 /// One worker's end of a queue.
 pub(super) struct XdpQueue {
-    socket: Socket,
-    stock: Stock,
+    pub(super) socket: Socket,
+    pub(super) stock: Stock,
     /// Frames may be in pieces.
-    frags: bool,
+    pub(super) frags: bool,
     /// The first descriptor of the tx ring that the kernel has not looked at, as far as known.
-    unseen: u32,
+    pub(super) unseen: u32,
     /// Largest IP packet of the interface, in bytes.
     mtu: u16,
     binding: Arc<Binding>,
     /// Frames that the kernel had no room for: all, and of these the ones counted.
     overrun: u64,
     counted: u64,
-    down: bool,
-    gone: bool,
-    /// The kernel takes no more of this batch.
-    stuck: bool,
+    pub(super) down: bool,
+    pub(super) gone: bool,
+    /// The kernel takes no more until the batch is through.
+    pub(super) stuck: bool,
 }
 
 /// A frame in the rx ring.
@@ -83,7 +80,7 @@ impl XdpQueue {
         let frags = binding.frags && socket.umem().shape().bind.contains(BindFlags::XDP_USE_SG);
         let (overrun, counted, down, gone, stuck) = (0, 0, false, false, false);
         let mut queue = XdpQueue { socket, stock, frags, unseen, mtu, binding, overrun, counted, down, gone, stuck };
-        queue.lend();
+        queue.refill();
         queue
     }
 
@@ -168,7 +165,7 @@ impl XdpQueue {
 
     /// Gives the kernel chunks to receive into, as many as it should have.
     #[inline]
-    fn lend(&mut self) {
+    fn refill(&mut self) {
         let fill = &mut self.socket.rings.fill;
         let wanted = self.stock.wanted(fill.room());
         if wanted > 0 {
@@ -176,136 +173,6 @@ impl XdpQueue {
             chunks.for_each(|chunk| fill.put(self.socket.chunks.address(chunk)));
             fill.release();
         }
-    }
-
-    /// Takes the chunks back that the kernel has sent.
-    #[inline]
-    fn reap(&mut self) {
-        let completion = &mut self.socket.rings.completion;
-        let n = completion.look();
-        let sent = (0..n).filter_map(|i| completion.get(i)).map(|addr| self.socket.chunks.chunk_of(addr));
-        sent.for_each(|chunk| self.stock.sent(chunk));
-        completion.release(n);
-    }
-
-    /// Puts a frame into the tx ring, or drops it by name.
-    #[inline]
-    fn enqueue(&mut self, io: &mut Io<'_>, frame: Frame) {
-        match self.put(io, &frame) {
-            Err(reason) => io.discard(frame, reason),
-            Ok(()) => io.sent(frame),
-        }
-    }
-
-    /// Copies a frame into the tx ring. What is there already is sent first where that makes room.
-    #[inline]
-    fn put(&mut self, io: &mut Io<'_>, frame: &Frame) -> Result<(), DropReason> {
-        if !frame.offload.is_none() {
-            return Err(DropReason::TxError);
-        }
-        if self.down && self.socket.rings.tx.pending() > 0 {
-            return Err(DropReason::PortDown);
-        }
-        let pieces = frame.len().div_ceil(self.socket.chunks.size());
-        if pieces > if self.frags { MOST_PIECES } else { 1 } {
-            return Err(DropReason::TooBig);
-        }
-        if !self.has_room(pieces as u32) {
-            self.make_room(io, pieces as u32)?;
-        }
-        self.copy_out(frame);
-        Ok(())
-    }
-
-    #[inline]
-    fn has_room(&mut self, pieces: u32) -> bool {
-        pieces <= self.socket.rings.tx.room() && self.stock.can_send(pieces)
-    }
-
-    /// Has the kernel send what is in the tx ring before its time. What did not help is not tried again in the same batch.
-    #[cold]
-    fn make_room(&mut self, io: &mut Io<'_>, pieces: u32) -> Result<(), DropReason> {
-        if !self.stuck {
-            self.socket.rings.tx.release();
-            // An error is seen again when the batch is through.
-            let _ = self.kick(io);
-            self.stuck = !self.has_room(pieces);
-        }
-        if self.stuck { Err(DropReason::TxFull) } else { Ok(()) }
-    }
-
-    /// Copies a frame into chunks, of which there are enough.
-    #[inline]
-    fn copy_out(&mut self, frame: &[u8]) {
-        let mut pieces = frame.chunks(self.socket.chunks.size()).peekable();
-        while let Some(piece) = pieces.next() {
-            let Some(chunk) = self.stock.send() else { return };
-            self.socket.chunks.fill(chunk, piece);
-            let (addr, more) = (self.socket.chunks.address(chunk), pieces.peek().is_some());
-            let options = if more { XdpDescOptions::XDP_PKT_CONTD } else { XdpDescOptions::empty() };
-            self.socket.rings.tx.put(XdpDesc { addr, len: piece.len() as u32, options });
-        }
-    }
-
-    /// Has the kernel send what is in the tx ring, for as long as it takes something.
-    #[inline]
-    fn kick(&mut self, io: &mut Io<'_>) -> io::Result<()> {
-        let mut left = self.socket.rings.tx.pending();
-        while left > 0 && (!self.socket.zero_copy || self.socket.rings.tx.needs_wakeup()) {
-            self.wake(io)?;
-            self.reap();
-            let before = std::mem::replace(&mut left, self.socket.rings.tx.pending());
-            if left == before {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// One system call that sends. What it refuses for now (EAGAIN, ENOBUFS) stays in the ring.
-    #[inline]
-    fn wake(&mut self, io: &mut Io<'_>) -> io::Result<()> {
-        match self.socket.wake_tx() {
-            Err(Errno::NETDOWN) => self.down = true,
-            Err(Errno::BUSY) if !self.socket.zero_copy => self.count_thrown_away(io),
-            Err(lost @ (Errno::NXIO | Errno::NODEV | Errno::BADF)) => {
-                self.gone = true;
-                return Err(lost.into());
-            }
-            Ok(()) | Err(_) => self.see_taken(),
-        }
-        Ok(())
-    }
-
-    /// In copy mode EBUSY says that the call ended with a frame which the device threw away (NET_XMIT_DROP in
-    /// `__xsk_generic_xmit`, net/xdp/xsk.c): the last that the kernel looked at. If it was also the call's first, the ring's
-    /// counter does not tell yet that it was taken.
-    #[cold]
-    fn count_thrown_away(&mut self, io: &mut Io<'_>) {
-        let before = self.unseen;
-        self.see_taken();
-        if self.unseen == before {
-            let more =
-                (0..MOST_PIECES as u32).take_while(|i| continues(&self.socket.rings.tx.sent(before.wrapping_add(*i))));
-            self.unseen = before.wrapping_add(1 + more.count() as u32);
-        }
-        io.not_sent(self.len_before(self.unseen), DropReason::TxFull);
-    }
-
-    /// Notes how far the kernel has told that it came.
-    #[inline]
-    fn see_taken(&mut self) {
-        let taken = self.socket.rings.tx.taken();
-        if taken.wrapping_sub(self.unseen).cast_signed() > 0 {
-            self.unseen = taken;
-        }
-    }
-
-    /// Bytes of the frame in the tx ring that ends before descriptor `end`.
-    fn len_before(&self, end: u32) -> usize {
-        let piece = |back: u32| self.socket.rings.tx.sent(end.wrapping_sub(back));
-        let earlier = (2..=MOST_PIECES as u32).map(piece).take_while(continues);
-        std::iter::once(piece(1)).chain(earlier).map(|piece| piece.len as usize).sum()
     }
 
     /// Counts what the kernel lost since it was last counted.
@@ -322,7 +189,7 @@ impl XdpQueue {
 
 /// Whether the frame goes on in the next descriptor.
 #[inline]
-fn continues(piece: &XdpDesc) -> bool {
+pub(super) fn continues(piece: &XdpDesc) -> bool {
     piece.options.contains(XdpDescOptions::XDP_PKT_CONTD)
 }
 
@@ -340,7 +207,7 @@ impl Queue for XdpQueue {
         if taken > 0 {
             self.recycle(taken);
         }
-        self.lend();
+        self.refill();
         if self.socket.rings.fill.needs_wakeup() || self.binding.busy_poll && taken == 0 {
             self.socket.wake_rx();
         }
@@ -353,10 +220,23 @@ impl Queue for XdpQueue {
             return Err(error);
         }
         self.reap();
-        self.stuck = false;
         batch.consume(|_, frame| self.enqueue(io, frame));
-        self.socket.rings.tx.release();
-        self.kick(io)
+        self.send_all(io)
+    }
+
+    /// It is copied in any case, and leaves with the next batch.
+    #[inline]
+    fn lend(&mut self, io: &mut Io<'_>, frame: &mut Frame) -> io::Result<bool> {
+        if let Err(error) = self.check() {
+            io.refuse_lent(frame, DropReason::PortDown);
+            return Err(error);
+        }
+        self.reap();
+        match self.put(io, frame) {
+            Ok(()) => io.lent(frame),
+            Err(reason) => io.refuse_lent(frame, reason),
+        }
+        Ok(true)
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {
@@ -366,8 +246,15 @@ impl Queue for XdpQueue {
     /// Also true while frames wait to be sent, which no event would tell.
     fn arm(&mut self) -> bool {
         self.gone |= self.socket.is_lost();
-        let unsent = !self.down && self.socket.rings.tx.pending() > 0;
-        self.gone || unsent || self.socket.rings.rx.look() > 0
+        self.gone || self.is_unsent() || self.socket.rings.rx.look() > 0
+    }
+
+    fn has_unsent(&self) -> bool {
+        self.is_unsent()
+    }
+
+    fn close(&mut self, io: &mut Io<'_>) {
+        self.abandon(io);
     }
 
     fn is_up(&mut self) -> bool {
@@ -378,6 +265,8 @@ impl Queue for XdpQueue {
         self.mtu = self.binding.interface.mtu().unwrap_or(self.mtu);
         self.overrun = self.socket.overrun().unwrap_or(self.overrun);
         self.stock.expect(pieces(self.socket.chunks.size() as u32, self.mtu));
+        // Nobody else asks for these while the port has nothing to send.
+        self.reap();
         self.stock.settle();
         !self.down && !self.gone
     }

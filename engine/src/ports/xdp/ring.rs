@@ -185,6 +185,11 @@ impl<T: Copy> Producer<T> {
         self.ring.consumer().load(Ordering::Acquire)
     }
 
+    /// The number of the first descriptor that was not let go.
+    pub fn end(&self) -> u32 {
+        self.next
+    }
+
     /// What was let go as number `n`, one of the last that the ring holds.
     pub fn sent(&self, n: u32) -> T {
         // SAFETY: inside the array, and nobody but us writes there: the kernel only reads.

@@ -3,9 +3,9 @@
 //! # Theory of operation
 //!
 //! Each chunk has one holder at any time: the [`Depot`], or a socket, which is known by the number of its seat. A socket
-//! keeps its chunks in a [`Stock`] of its own and touches nothing that others touch, as long as what it has is enough:
-//! received chunks go back to the kernel in the same call, and sent ones are used again. Only when its need grows or
-//! shrinks does it trade with the depot, which is a lock-free queue.
+//! keeps its chunks in a [`Stock`] of its own: received chunks go back to the kernel in the same call, and sent ones are
+//! used again. As long as its own are enough, it touches nothing that others touch; when its need grows or shrinks, it trades
+//! with the depot, which is a lock-free queue.
 //!
 //! ```text
 //!                     more is needed                     lend, receive
@@ -17,15 +17,16 @@
 //! *What a socket is sure of.* Its own chunks ([`Limits::own`]): a few lent to the kernel for frames to come, and enough for
 //! one frame to be sent. No other socket can ever have those.
 //!
-//! *What it may have besides.* More for receiving when the kernel has used half of what it was lent before we looked, up to
-//! what its rings hold; but never more than twice what the depot has left afterwards. So the first that wants much gets two
-//! thirds of what there is, the next two thirds of the rest, and nobody gets the last chunk. More for sending as frames
-//! are sent; that may be four times what is left, because it comes back as soon as the kernel has sent it.
+//! *What it may have besides* depends on what is left (dynamic thresholds, Choudhury and Hahne 1998). For receiving it lends
+//! twice as much as before when the kernel has used half of it before we looked, up to what its rings hold, but never more
+//! than [`LENDING`] times what is then left. So one that is flooded gets two thirds of what there is; when others are too,
+//! it lends less again as chunks come back, until all have as much, and the last chunks are nobody's. For sending it is
+//! [`SENDING`] times what is left, because that comes back as soon as the kernel has sent it.
 //!
 //! *What it gives back.* When half of what was lent was not needed for some seconds, it is not lent again once it comes
-//! back; what was in hand and not needed for a second goes to the depot. What the kernel has been lent it keeps until a frame comes: there is no way to
-//! take a chunk out of a fill ring. (An address that is invalid would be skipped, but a kernel that counts on it for a
-//! frame in pieces crashes: `__xsk_rcv` in net/xdp/xsk.c.)
+//! back; what was in hand and not needed for a second goes to the depot. What the kernel has been lent it keeps until a
+//! frame comes: there is no way to take a chunk out of a fill ring. (An address that is invalid would be skipped, but a kernel
+//! that counts on it for a frame in pieces crashes: `__xsk_rcv` in net/xdp/xsk.c.)
 //!
 //! *When a socket is closed* its chunks lie anywhere in its rings or in the kernel. The depot knows them by their holder, and
 //! has them back once the kernel has let go of the socket ([`Depot::reclaim`]).
@@ -41,6 +42,13 @@ pub(super) type Chunk = u16;
 pub(super) type Seat = u8;
 
 const NOBODY: Seat = 0;
+
+/// How many times what is left in the depot a socket may have of chunks that are not its own: lent to the kernel, and for
+/// sending.
+const LENDING: u32 = 2;
+const SENDING: u32 = 4;
+/// Seconds after which less is lent if half of it was never needed: bulk transfers come in waves.
+const WAVE: u32 = 4;
 
 /// The chunks that no socket has.
 pub(super) struct Depot {
@@ -127,9 +135,6 @@ pub(super) struct Stock {
     seconds: u32,
 }
 
-/// Seconds after which less is lent if half of it was never needed: bulk transfers come in waves.
-const WAVE: u32 = 4;
-
 impl Stock {
     /// The stock of the socket on `seat`, with what is its own; `None` when the depot has not that much.
     pub fn new(depot: Arc<Depot>, seat: Seat, limits: Limits) -> Option<Stock> {
@@ -159,16 +164,16 @@ impl Stock {
         chunk.is_some()
     }
 
-    /// With how many chunks more than now lent it would have twice what is left for others, and for sending.
-    #[inline]
+    /// How many chunks more than now it may lend: then it has lent, beside its own, [`LENDING`] times what is left in the depot
+    /// and in hand.
     fn fair_to_lend(&self) -> u32 {
         let left = (self.depot.free() + self.hand.len()) as u32;
-        (2 * left + self.limits.least).saturating_sub(self.lent) / 3
+        (LENDING * left + self.limits.least).saturating_sub(self.lent) / (LENDING + 1)
     }
 
-    /// How many chunks must stay in the depot when it takes one more to send: a quarter of what it then has for that.
+    /// How many chunks must stay in the depot when it takes one more to send.
     fn left_by_sending(&self) -> u32 {
-        (self.sending + self.sendable() + 1).saturating_sub(self.limits.sending).div_ceil(4)
+        (self.sending + self.sendable() + 1).saturating_sub(self.limits.sending).div_ceil(SENDING)
     }
 
     /// Of the chunks in hand, how many may be lent: not what is kept for sending.
@@ -189,7 +194,10 @@ impl Stock {
     #[inline]
     pub fn wanted(&mut self, room: u32) -> u32 {
         let own = self.limits.least.saturating_sub(self.lent);
-        let wanted = self.target.saturating_sub(self.lent).min(room).min(self.fair_to_lend().max(own));
+        let mut wanted = self.target.saturating_sub(self.lent).min(room);
+        if wanted > own {
+            wanted = wanted.min(self.fair_to_lend().max(own));
+        }
         while self.lendable() < wanted && self.grow(0) {}
         wanted.min(self.lendable())
     }
@@ -339,6 +347,13 @@ mod tests {
             rings.chain(&self.stock.hand).copied().collect()
         }
 
+        fn assert_within_limits(&self) {
+            let (all, lent) = (self.chunks().len() as u32, (self.fill.len() + self.rx.len()) as u32);
+            assert!((LIMITS.own()..=LIMITS.all).contains(&all), "{all}");
+            assert!(lent <= LIMITS.most, "{lent}");
+            assert_eq!((self.stock.held(), self.stock.lent, self.stock.sending), (all, lent, self.tx.len() as u32));
+        }
+
         fn more(&self) -> usize {
             self.chunks().len() - LIMITS.own() as usize
         }
@@ -378,6 +393,7 @@ mod tests {
         fn assert_conserved(&self) {
             let mut holders = vec![NOBODY; CHUNKS.into()];
             for (seat, socket) in (1..).zip(&self.sockets) {
+                socket.iter().for_each(Socket::assert_within_limits);
                 for chunk in socket.iter().flat_map(Socket::chunks) {
                     assert_eq!(std::mem::replace(&mut holders[usize::from(chunk)], seat), NOBODY, "chunk {chunk}");
                 }
@@ -389,8 +405,6 @@ mod tests {
         /// Who looks has its own chunks with the kernel, and who has nothing under way can send.
         fn assert_served(&mut self, index: usize) {
             let Some(socket) = &mut self.sockets[index] else { return };
-            let all = socket.chunks().len() as u32;
-            assert!((LIMITS.own()..=LIMITS.all).contains(&all), "{all}");
             socket.receive(usize::MAX);
             assert!(socket.fill.len() as u32 >= LIMITS.least, "{}", socket.fill.len());
             assert!(!socket.tx.is_empty() || socket.stock.sendable() >= LIMITS.sending);
@@ -427,7 +441,30 @@ mod tests {
                 group.assert_conserved();
             }
             (0..usize::from(SEATS)).for_each(|index| group.assert_served(index));
+            (1..=SEATS).for_each(|seat| group.depot.reclaim(seat));
+            prop_assert_eq!(group.depot.free(), usize::from(CHUNKS));
         }
+    }
+
+    #[test]
+    fn sockets_that_are_flooded_come_to_have_as_much_whoever_was_first() {
+        let mut group = Group::new();
+        let flood = |group: &mut Group, index: usize| {
+            for _ in 0..10 {
+                group.act(index, Action::Arrive(usize::MAX));
+                group.act(index, Action::Receive(usize::MAX));
+            }
+        };
+        let lent = |group: &Group, index: usize| group.sockets[index].as_ref().unwrap().fill.len();
+        flood(&mut group, 0);
+        assert_eq!((lent(&group, 0), lent(&group, 1)), (8 + 17, 8), "two thirds of what is nobody's own");
+        for _ in 0..10 {
+            (0..3).for_each(|index| flood(&mut group, index));
+            (0..3).for_each(|index| group.act(index, Action::Settle));
+        }
+        let lent: Vec<_> = (0..3).map(|index| lent(&group, index)).collect();
+        assert!(lent.iter().all(|lent| (13..=16).contains(lent)), "{lent:?}");
+        group.assert_served(3);
     }
 
     #[test]
