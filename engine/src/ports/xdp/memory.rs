@@ -228,3 +228,26 @@ fn limits(sort: &Sort, mtu: u16) -> Limits {
 pub(super) fn pieces(chunk: u32, mtu: u16) -> u32 {
     longest(mtu).div_ceil(chunk - HEADROOM)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_interface_has_a_place_at_a_new_umem_and_chunks_for_its_longest_frames() {
+        for (sort, mtu) in [ROOMY, DENSE].iter().flat_map(|sort| (68..=u16::MAX).map(move |mtu| (sort, mtu))) {
+            let limits = limits(sort, mtu);
+            assert!(limits.own() <= sort.promised && sort.promised <= sort.chunks.into(), "{mtu}: {limits:?}");
+            assert!(limits.least >= pieces(chunk(mtu), mtu) && limits.least <= limits.most, "{mtu}: {limits:?}");
+            assert!(limits.sending <= sort.rings.tx && limits.sending as usize <= MOST_PIECES, "{mtu}: {limits:?}");
+            assert!(limits.most <= sort.rings.rx && 2 * limits.most <= sort.rings.fill, "{mtu}: {limits:?}");
+        }
+    }
+
+    #[test]
+    fn so_many_share() {
+        let places = |sort: &Sort, mtu| sort.promised / limits(sort, mtu).own();
+        assert_eq!([1500, 9000, 65_521].map(|mtu| places(&ROOMY, mtu)), [8, 7, 7]);
+        assert_eq!([1500, 9000, 65_521].map(|mtu| places(&DENSE, mtu)), [34, 24, 7]);
+    }
+}

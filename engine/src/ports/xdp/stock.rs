@@ -546,13 +546,10 @@ mod tests {
     #[test]
     fn sockets_of_many_threads_conserve_chunks_too() {
         let mut group = Group::new();
-        let sockets: Vec<_> = group.sockets.iter_mut().flatten().collect();
-        let sockets = sockets.into_iter().map(|socket| {
-            socket.alone = false;
-            socket
-        });
+        let mut sockets: Vec<_> = group.sockets.iter_mut().flatten().collect();
+        sockets.iter_mut().for_each(|socket| socket.alone = false);
         std::thread::scope(|scope| {
-            for (i, socket) in sockets.enumerate() {
+            for (i, socket) in sockets.into_iter().enumerate() {
                 scope.spawn(move || {
                     for round in 0..if cfg!(miri) { 20 } else { 5_000 } {
                         socket.arrive(round * (i + 1) % 40);
