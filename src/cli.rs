@@ -248,6 +248,9 @@ pub struct PortKeys {
     /// Xdp: poll the device, like micros=20,budget=64 [default: it interrupts]
     #[arg(long, alias = "busy_poll", value_name = "HOW", value_parser = keys_of_flag)]
     busy_poll: Option<serde_json::Value>,
+    /// Xdp: frames that may wait at a queue, a power of two, in memory of its own [default: shared memory for virtual interfaces]
+    #[arg(long, value_name = "FRAMES")]
+    ring: Option<i64>,
     /// Pcap: file (pcap or pcapng) whose frames come in
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,

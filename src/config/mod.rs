@@ -182,6 +182,9 @@ pub struct PortConfig {
     /// How the device of an xdp port is polled; `None`: by interrupts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub busy_poll: Option<BusyPoll>,
+    /// Frames that may wait at each queue of an xdp port, in memory of its own; `None`: as its interface suggests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ring: Option<u32>,
     /// An isolated port reaches no other isolated port.
     pub isolated: bool,
     /// Caps on frames that the switch must copy.
@@ -218,6 +221,7 @@ impl PortConfig {
             domain,
             queues: None,
             busy_poll: None,
+            ring: None,
             isolated: false,
             storm: Storm::default(),
             files: Files::default(),

@@ -118,6 +118,7 @@ pub(super) fn port(mut fields: Fields<'_>, report: &mut Report) -> Located<PortC
     port.isolated = fields.value("isolated", boolean).unwrap_or(port.isolated);
     port.storm = Storm::read(&mut fields, report);
     port.busy_poll = fields.table("busy_poll").map(|keys| BusyPoll::read(keys, report));
+    port.ring = fields.value("ring", kind::ring);
     port.files = Files::read(&mut fields);
     port.fault = fields.table("fault").map(|keys| Fault::read(keys, report));
     port.kind = kind.unwrap_or(port.kind);

@@ -238,7 +238,7 @@ fn all(text: &str) -> Vec<String> {
 #[test]
 fn each_kind_takes_its_own_keys() {
     let good = [
-        "kind = \"xdp\"\nqueues = 2\nbusy_poll = { micros = 30, budget = 16 }",
+        "kind = \"xdp\"\nqueues = 2\nring = 512\nbusy_poll = { micros = 30, budget = 16 }",
         "kind = \"packet\"\nifname = \"veth0\"\nnetns = \"n\"",
     ];
     for keys in
@@ -276,6 +276,24 @@ fn only_an_xdp_port_is_polled_busily() {
     ] {
         let found = all(&port(kind, keys));
         assert!(found.len() == 1 && found[0].contains(complaint), "{kind} {keys}: {found:?}");
+    }
+}
+
+#[test]
+fn the_ring_of_an_xdp_port_is_a_power_of_two() {
+    let port = |kind: &str, ring: &str| one_port(&format!("kind = \"{kind}\"\nring = {ring}"));
+    for ring in [64, 512, 8192] {
+        let config = Config::parse(&port("xdp", &ring.to_string()), &[0]).unwrap();
+        assert_eq!(config.port[0].ring, Some(ring));
+    }
+    for (kind, ring, complaint) in [
+        ("packet", "512", "ring: makes no sense for kind \"packet\" (only with kind = \"xdp\")"),
+        ("xdp", "32", "ring: 32 is out of range"),
+        ("xdp", "16384", "ring: 16384 is out of range"),
+        ("xdp", "500", "ring: 500 is not a power of two (like 512)"),
+    ] {
+        let found = all(&port(kind, ring));
+        assert!(found.len() == 1 && found[0].contains(complaint), "{kind} {ring}: {found:?}");
     }
 }
 

@@ -219,7 +219,7 @@ impl Service {
             return None;
         }
         let config = self.roster().get_mut(&port.name)?.begin_again()?;
-        let opened = ports::make(&config, self.engine.persist).and_then(|Made { port, handle }| {
+        let opened = ports::make(&config, self.engine.persist, &self.common).and_then(|Made { port, handle }| {
             self.switch.reopen_port(port)?;
             Ok(handle)
         });

@@ -40,6 +40,7 @@ use mac::Machine;
 use tracing::info;
 
 use crate::config::{Config, DomainConfig, EngineConfig, Guard, Poll, PortConfig};
+use ports::Common;
 use roster::Roster;
 
 /// A running switch. Dropping it stops it.
@@ -56,6 +57,7 @@ pub struct Service {
     /// Held while a reload is under way.
     reloading: Mutex<()>,
     captures: Captures,
+    common: Common,
     announcements: Mutex<Announcements>,
     /// Whether ports may be made and removed; held meanwhile.
     running: RwLock<bool>,
@@ -90,6 +92,7 @@ impl Service {
             source: None,
             reloading: Mutex::default(),
             captures: Captures::default(),
+            common: Common::default(),
             announcements: Mutex::default(),
             running: RwLock::new(true),
             ending: AtomicBool::new(false),

@@ -72,7 +72,7 @@ impl Service {
     fn make_one(&self, port: &PortConfig) -> Result<Made, Refusal> {
         self.check_domain(port)?;
         let wanted = self.roster().reserve(port, self.machine)?;
-        ports::make(&wanted, self.engine.persist).inspect_err(|_| self.forget(&port.name))
+        ports::make(&wanted, self.engine.persist, &self.common).inspect_err(|_| self.forget(&port.name))
     }
 
     /// Gives the switch what was made for ports.
