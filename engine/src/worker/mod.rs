@@ -292,9 +292,12 @@ impl Worker {
     /// Goes on with what the last visit left: false when that is enough for this one too.
     #[cold]
     fn resume(&mut self, i: usize, mut pending: Box<Pending>) -> bool {
-        pending.flooding = pending.flooding.and_then(|flooding| self.core.flood(flooding));
-        if pending.flooding.is_some() {
+        if let Some(flooding) = pending.flooding.take() {
+            pending.flooding = self.core.flood(flooding);
+            // Also when it is over: there may be no frame behind it.
             self.core.flush();
+        }
+        if pending.flooding.is_some() {
             self.core.ports.schedule.suspend(i, pending);
             return false;
         }
