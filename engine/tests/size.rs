@@ -61,8 +61,12 @@ fn flood(ports: u16, (frames, len): (usize, usize), lends: bool) -> Duration {
     let spent = time(|| while worker.poll(Millis(1)) > 0 {});
     let lost = |counters: &PortCounters| counters.dropped() > 0 || counters.tx_frames.get() != frames as u64;
     let lost = counters[1..].iter().filter(|counters| lost(counters)).count();
-    let dropped = counters[0].dropped();
-    assert_eq!((lost, dropped), (0, 0), "{frames} frames of {len} bytes to {ports} ports, lent: {lends}");
+    let (dropped, came) = (counters[0].dropped(), worker.counters().frames.get());
+    assert_eq!(
+        (lost, dropped, came),
+        (0, 0, frames as u64),
+        "{frames} frames of {len} bytes to {ports} ports, lent: {lends}"
+    );
     spent
 }
 

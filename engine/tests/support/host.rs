@@ -14,8 +14,8 @@ use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-/// Most frames that are read together.
-const BATCH: usize = 64;
+/// Bytes of super-frames after which a call ends, as a TAP's does.
+const SUPER_BURST: usize = 64 * 1024;
 
 /// A host with its queue.
 pub struct Host {
@@ -106,10 +106,17 @@ impl Port for Host {
 
 impl Queue for Host {
     fn receive(&mut self, io: &mut Io<'_>, batch: &mut Batch) -> io::Result<()> {
-        for _ in 0..batch.room().min(BATCH) {
+        let mut supers = 0;
+        for _ in 0..batch.room() {
+            if supers >= SUPER_BURST {
+                break;
+            }
             let Some((bytes, offload)) = (self.says)() else { break };
             match Host::land(io, &bytes, offload) {
-                Some(frame) => batch.push(frame).into_iter().for_each(drop),
+                Some(frame) => {
+                    supers += if frame.is_super() { bytes.len() } else { 0 };
+                    batch.push(frame).unwrap();
+                }
                 None => io.refuse(bytes.len(), DropReason::PoolEmpty),
             }
         }
