@@ -9,7 +9,6 @@ mod support;
 
 use crossdock_engine::Switch;
 use crossdock_engine::clock::Millis;
-use crossdock_engine::drop::DropReason;
 use crossdock_engine::flow::PortId;
 use crossdock_engine::frame::{Arena, Batch, Offload};
 use crossdock_engine::ports::{Caps, Io, Port, Queue};
@@ -73,7 +72,7 @@ fn flood(ports: u16, (frames, len): (usize, usize), lends: bool) -> Duration {
 /// A2
 #[test]
 fn a_flood_reaches_everybody_whatever_memory_there_is() {
-    let floods = [(129, 63, 64), (1000, 63, 64), (MANY, 64, 64), (40, 10, 9000), (300, 10, 9000), (MANY, 2, 9000)];
+    let floods = [(129, 63, 64), (1000, 64, 64), (MANY, 16, 64), (40, 10, 9000), (300, 10, 9000), (MANY, 2, 9000)];
     for (ports, frames, len) in floods {
         flood(ports, (frames, len), true);
         flood(ports, (frames, len), false);
@@ -83,7 +82,7 @@ fn a_flood_reaches_everybody_whatever_memory_there_is() {
 /// A3: the last frame of a full batch fills the batch of every port.
 #[test]
 fn the_frame_that_fills_every_batch_costs_what_others_cost() {
-    let ports = if cfg!(debug_assertions) { 1000 } else { MANY };
+    let ports = if cfg!(debug_assertions) { 500 } else { MANY };
     for lends in [true, false] {
         let ratio = times_as_long(|| flood(ports, (64, 64), lends), || flood(ports, (63, 64), lends));
         assert!(ratio < LIMIT, "64 frames take {ratio:.1} times as long as 63");
@@ -253,11 +252,11 @@ fn a_flood_reaches_all_ports_of_another_worker() {
 /// D1: what a flood has copied is memory that another worker's ports receive into.
 #[test]
 fn a_flood_at_one_worker_takes_no_memory_from_another() {
-    for (ports, len) in [(300, 64), (300, 9000)] {
+    for (ports, len, own) in [(300, 64, 64), (300, 9000, 64), (300, 9000, 9000)] {
         let arena = Arena::new(8192, 256).unwrap();
         let endless = |len: usize, to: Mac| Host::repeating(&frame_of(len, mac(1), to), usize::MAX);
         let (mut flooded, copies) = town(ports, &arena, endless(len, Mac::BROADCAST), false);
-        let (mut other, counters) = town(2, &arena, endless(64, mac(2)), false);
+        let (mut other, counters) = town(2, &arena, endless(own, mac(2)), false);
         let (is_over, mut polls) = (AtomicBool::new(false), 0);
         std::thread::scope(|scope| {
             let flooding = scope.spawn(|| {
@@ -274,8 +273,9 @@ fn a_flood_at_one_worker_takes_no_memory_from_another() {
             is_over.store(true, Relaxed);
             flooding.join().unwrap();
         });
-        let (came, lost) = (counters[0].rx_frames.get(), counters[0].drops[DropReason::PoolEmpty.index()].get());
-        assert_eq!((came, lost), (polls * 64, 0), "beside a flood of {len}-byte frames to {ports} ports");
+        let (came, lost) = (counters[0].rx_frames.get(), counters[0].dropped());
+        assert!(came >= polls, "{came} frames in {polls} rounds");
+        assert_eq!(lost, 0, "of {came} frames of {own} bytes, beside a flood of {len}-byte frames to {ports} ports");
     }
 }
 
