@@ -360,7 +360,7 @@ fn workers_agree_on_addresses_that_jump() {
     mesh.copies(0, &frame(x, Mac::BROADCAST));
     mesh.copies(1, &frame(y, Mac::BROADCAST));
     for n in 0..9 {
-        mesh.send(if n % 2 == 0 { 2 } else { 0 }, &frame(x, mac(200)));
+        mesh.send([2, 4][n % 2], &frame(x, mac(200)));
         mesh.poll(0);
     }
     mesh.send(3, &frame(y, mac(200)));
