@@ -231,7 +231,8 @@ impl Topology {
         }
         let domain = port.as_ref().and_then(|port| port.domain);
         let before = std::mem::replace(&mut self.ports[id.index()], port);
-        for (domain, is_member) in [(before.as_ref().and_then(|port| port.domain), false), (domain, true)] {
+        let left = before.as_ref().and_then(|port| port.domain).filter(|&left| domain != Some(left));
+        for (domain, is_member) in [(left, false), (domain, true)] {
             let domain = domain.and_then(|id| self.domains.get_mut(id.index())?.as_mut());
             domain.into_iter().for_each(|domain| domain.set_member(id, is_member));
         }

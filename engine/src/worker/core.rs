@@ -127,11 +127,12 @@ impl Core {
 
     #[inline]
     fn deliver_from(&mut self, peer: usize) -> usize {
+        let (mut frames, begin) = (0, if self.ports.schedule.is_fair() { ticks() } else { 0 });
         self.copies = 0;
         if let Some(flooding) = self.foreign[peer].take() {
             self.foreign[peer] = self.flood(flooding);
+            frames += 1;
         }
-        let (mut frames, begin) = (0, if self.ports.schedule.is_fair() { ticks() } else { 0 });
         while frames < BURST
             && self.foreign[peer].is_none()
             && self.copies < MOST

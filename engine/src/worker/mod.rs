@@ -199,7 +199,8 @@ impl Worker {
         self.core.ports.detach(port, &mut self.core.pool)
     }
 
-    /// One round over all queues that are ready at time `now`; says how many frames came, from ports and from other workers.
+    /// One round over all queues that are ready at time `now`; says how many frames were dealt with, from ports and from other
+    /// workers: 0 when nothing was to be done.
     pub fn poll(&mut self, now: Millis) -> usize {
         self.round(now, &mut ())
     }
@@ -212,7 +213,7 @@ impl Worker {
     #[inline(always)]
     fn round(&mut self, now: Millis, watch: &mut impl Laps) -> usize {
         self.core.now = now;
-        let mut work = self.core.deliver();
+        let delivered = self.core.deliver();
         let (mut frames, mut served) = (0, false);
         let is_fair = self.core.ports.schedule.is_fair();
         let mut since = if is_fair { ticks() } else { 0 };
@@ -233,27 +234,32 @@ impl Worker {
             self.core.hear();
             self.core.tell();
         }
-        self.core.counters.frames.add(frames as u64);
-        work += frames;
-        work
+        delivered + frames
     }
 
-    /// Takes up to `most` frames from a queue and runs them to completion; says how many there were.
+    /// Takes up to `most` frames from a queue, or those that its last visit left, and runs them to completion; says how many there
+    /// were, and one for a flood.
     #[inline(always)]
     fn visit(&mut self, (i, queue): (usize, QueueId), most: usize, watch: &mut impl Laps) -> usize {
         watch.start();
         self.core.copies = 0;
         self.rx.set_limit(most);
-        if let Some(pending) = self.core.ports.schedule.resume(i) {
-            if !self.resume(i, pending) {
-                return 1;
+        let is_new = match self.core.ports.schedule.resume(i) {
+            Some(pending) => {
+                if !self.resume(i, pending) {
+                    return 1;
+                }
+                false
             }
-        } else {
-            self.core.receive(queue, &mut self.rx);
-        }
-        self.core.ports.schedule.note(i, self.rx.is_empty());
+            None => {
+                self.core.receive(queue, &mut self.rx);
+                self.core.counters.frames.add(self.rx.len() as u64);
+                true
+            }
+        };
+        self.core.ports.schedule.note(i, is_new && self.rx.is_empty());
         if self.rx.is_empty() {
-            return 0;
+            return usize::from(!is_new);
         }
         let frames = self.rx.len();
         self.guard(queue.port);
@@ -299,9 +305,12 @@ impl Worker {
     /// Goes on with what the last visit left: false when that is enough for this one too.
     #[cold]
     fn resume(&mut self, i: usize, mut pending: Box<Pending>) -> bool {
-        pending.flooding = pending.flooding.and_then(|flooding| self.core.flood(flooding));
-        if pending.flooding.is_some() {
+        if let Some(flooding) = pending.flooding.take() {
+            pending.flooding = self.core.flood(flooding);
+            // Also when it is over: there may be no frame behind it.
             self.core.flush();
+        }
+        if pending.flooding.is_some() {
             self.core.ports.schedule.suspend(i, pending);
             return false;
         }

@@ -1,6 +1,8 @@
 //! A worker driven by hand, with a channel at every port: what the tests of the engine have in common.
 #![allow(dead_code, reason = "each test file takes the part it needs")]
 
+pub mod cost;
+pub mod host;
 pub mod mesh;
 pub mod scenario;
 pub mod vlan;

@@ -295,18 +295,26 @@ impl Buckets {
     #[inline]
     fn shrink(&mut self) {
         for _ in 0..2 {
-            if self.len * 4 < self.main.buckets.len() * SPARSE && self.main.buckets.len() > LEAST {
+            if self.is_sparse() {
                 self.merge();
             }
         }
     }
 
-    /// Removes those entries of up to `limit` buckets from number `from` on that `is_dead` says; returns where to go on, 0
-    /// at the end.
+    #[inline]
+    fn is_sparse(&self) -> bool {
+        self.len * 4 < self.main.buckets.len() * SPARSE && self.main.buckets.len() > LEAST
+    }
+
+    /// Removes those entries of up to `limit` buckets from number `from` on that `is_dead` says, and of as many at the end that
+    /// are merged for it; returns where to go on, 0 at the end.
     pub fn sweep(&mut self, from: usize, limit: usize, mut is_dead: impl FnMut(&Entry) -> bool) -> usize {
-        let (end, before) = (self.main.buckets.len().min(from.saturating_add(limit)), self.len);
+        let end = self.main.buckets.len().min(from.saturating_add(limit));
         (from..end).for_each(|home| self.sweep_chain(home, &mut is_dead));
-        for _ in self.len..before {
+        for _ in 0..limit.div_ceil(2) {
+            if !self.is_sparse() {
+                break;
+            }
             // What merging moves to a bucket that has been swept is swept first.
             let last = self.main.buckets.len();
             (last - 2..last).for_each(|home| self.sweep_chain(home, &mut is_dead));
