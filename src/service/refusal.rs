@@ -44,6 +44,7 @@ impl From<Error> for Refusal {
             }
             Error::InUse(_) => (Kind::Conflict, Some("remove its ports first")),
             Error::Full(_) => (Kind::Conflict, None),
+            Error::FdbFull(_) => (Kind::Conflict, Some("a larger fdb_max, or fewer static entries")),
             Error::TooLong(_) => (Kind::Invalid, None),
             Error::Open(..) | Error::Memory(_) | Error::Stopped => (Kind::Failed, None),
         };

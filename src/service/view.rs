@@ -111,7 +111,7 @@ fn port(entry: &Entry, status: PortStatus, names: &OnceCell<NetnsNames>) -> Port
         netns,
         kind: status.kind.into(),
         domain: status.domain.unwrap_or_default(),
-        vlan: (status.vlan != Tagging::Transparent).then(|| VlanKeys::of(&status.vlan)),
+        vlan: (status.view.vlan != Tagging::Transparent).then(|| VlanKeys::of(&status.view.vlan)),
         up: state == PortState::Up,
         state,
         reason,
@@ -172,7 +172,7 @@ fn domain(fdb_entries: u64, status: DomainStatus) -> DomainInfo {
 fn fdb_entry(status: FdbStatus) -> FdbInfo {
     FdbInfo {
         domain: status.domain,
-        vlan: status.vlan,
+        vlan: status.view.vlan,
         service: status.service,
         mac: status.mac.to_string(),
         port: status.port,

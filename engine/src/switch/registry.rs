@@ -4,6 +4,7 @@
 
 use super::Error;
 use super::numbers::Numbers;
+use super::statics::Statics;
 use crate::flow::PortId;
 use crate::ports::Caps;
 use crate::stats::PortCounters;
@@ -53,6 +54,8 @@ pub(super) struct Registry {
     members: Vec<usize>,
     /// How many ports each worker has queues of.
     loads: Vec<usize>,
+    /// Addresses that belong to ports for good.
+    pub statics: Statics,
     /// The counters of all removed ports together, so that sums over the switch stay whole.
     gone: PortCounters,
 }

@@ -33,6 +33,7 @@ use super::vlan::Vlan;
 use crate::clock::Millis;
 use crate::flow::PortId;
 use crate::wire::Mac;
+use crate::wire::vlan::Vid;
 pub(super) use buckets::Record;
 use buckets::{At, Buckets, Entry};
 use hash::KeyedHash;
@@ -184,9 +185,9 @@ impl Fdb {
         hash
     }
 
-    /// What entries name a port by, if it has learned some.
-    pub(super) fn owner(&self, port: PortId) -> u16 {
-        self.owners.number(port, false).unwrap_or(u16::MAX)
+    /// What entries name a port by: those that it has learned, and those that were set to it.
+    pub(super) fn owners(&self, port: PortId) -> [u16; 2] {
+        [false, true].map(|fixed| self.owners.number(port, fixed).unwrap_or(u16::MAX))
     }
 
     /// Counts every change of what look-ups have found: not what they did not find.
@@ -195,12 +196,18 @@ impl Fdb {
         self.version
     }
 
-    /// Notes that an address was seen as a source: true if it is known to be this owner's and nobody need hear of it, false if
+    /// Notes that an address was seen as a source: true if it is known to be these owners' and nobody need hear of it, false if
     /// not, `None` if it is not known at all.
     #[inline(always)]
-    pub(super) fn sees_hashed(&mut self, hash: u64, Station(who): Station, owner: u16, now: Millis) -> Option<bool> {
+    pub(super) fn sees_hashed(
+        &mut self,
+        hash: u64,
+        Station(who): Station,
+        owners: [u16; 2],
+        now: Millis,
+    ) -> Option<bool> {
         let entry = self.buckets.get_mut(hash, who)?;
-        if entry.owner != owner {
+        if !owners.contains(&entry.owner) {
             return Some(false);
         }
         entry.seen = now;
@@ -319,10 +326,18 @@ impl Fdb {
         Some(Sighting { domain, who, port, seen, moves, since, home, jumps, era })
     }
 
-    /// Sets an address to a port for good.
+    /// The port that an address is set to for good.
+    pub(super) fn fixed_port(&self, who: impl Into<Station>) -> Option<PortId> {
+        let at = self.find(who.into())?;
+        self.port_at(at).filter(|_| self.owners.is_fixed(self.buckets.entry(at).owner))
+    }
+
+    /// Sets an address to a port for good. In a full table a learned one goes for it.
     pub(super) fn set_fixed(&mut self, who: impl Into<Station>, port: PortId, now: Millis) -> Learned {
         let who = who.into();
         self.remove(who);
+        let victim = if self.len() < self.max { None } else { self.victim(port, now) };
+        victim.into_iter().for_each(|at| self.remove_at(at));
         match self.insert(who, port, now, true) {
             Some(_) => Learned::New,
             None => Learned::Full,
@@ -382,6 +397,34 @@ impl Fdb {
     pub fn flush_port(&mut self, port: PortId) -> usize {
         self.version = self.version.wrapping_add(1);
         self.owners.give_up(port, false)
+    }
+
+    /// Forgets all that was learned; says how many.
+    pub(super) fn flush(&mut self) -> usize {
+        self.version = self.version.wrapping_add(1);
+        self.owners.give_up_learned()
+    }
+
+    /// Forgets what was learned in a VLAN, on one port or on all, in `limit` buckets from number `from` on; says how many, and
+    /// where to go on.
+    pub(super) fn flush_vlan(
+        &mut self,
+        vid: Vid,
+        port: Option<PortId>,
+        (from, limit): (usize, usize),
+    ) -> (usize, Option<usize>) {
+        self.version = self.version.wrapping_add(1);
+        let (owners, mut flushed) = (&mut self.owners, 0);
+        let next = self.buckets.sweep(from, limit, |entry| {
+            let Some(home) = owners.port(entry.owner).filter(|_| !owners.is_fixed(entry.owner)) else { return false };
+            let goes = Station(entry.who).vlan().vid() == Some(vid) && port.is_none_or(|port| port == home);
+            if goes {
+                flushed += 1;
+                owners.remove(entry.owner);
+            }
+            goes
+        });
+        (flushed, Some(next).filter(|&next| next > 0))
     }
 
     /// Forgets a port, and what was set to it for good.
