@@ -119,6 +119,11 @@ impl<'a> Fields<'a> {
         self.keys.extend(keys.iter().map(|key| (*key, Key::default())));
     }
 
+    /// The line of the table.
+    pub fn place(&self) -> Option<usize> {
+        self.line("")
+    }
+
     /// Whether the key is there, right or wrong.
     pub fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|entry| entry.key == key)
@@ -245,6 +250,7 @@ pub(super) fn name(value: &Value) -> Result<String, Invalid> {
     Ok(name)
 }
 
-fn wrong_kind(value: &Value, hint: &str) -> Invalid {
+/// Of a value of another type than the key takes.
+pub(super) fn wrong_kind(value: &Value, hint: &str) -> Invalid {
     Invalid::new(format!("has the wrong type: {}", value.kind()), hint)
 }

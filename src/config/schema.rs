@@ -1,5 +1,6 @@
 //! The schema: which keys each table has, their ranges and their defaults.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -7,10 +8,12 @@ use std::path::PathBuf;
 use super::fault::Fault;
 use super::fields::{Fields, Keys, boolean, integer, parsed, text};
 use super::kind::{self, BusyPoll, Files, PortKind};
+use super::knobs::Knobs;
 use super::node::Value;
+use super::statics::{StaticKey, Statics};
 use super::value::{Invalid, Prefix, Route, Storm, gateway, station};
 use super::vlan::vlan;
-use super::{DomainConfig, EngineConfig, Poll, PortConfig, Report};
+use super::{DomainConfig, EngineConfig, FdbFull, Poll, PortConfig, Report};
 
 /// IP MTU of a port, in bytes: IPv4's least, and the most whose frame fits a super-frame.
 pub const MTU: RangeInclusive<u16> = 68..=65521;
@@ -27,6 +30,8 @@ const SOCKET_PATH_MAX: usize = 107;
 pub(super) struct Located<T> {
     pub value: T,
     pub keys: Keys,
+    /// Where static entries stand.
+    pub entries: HashMap<StaticKey, Option<usize>>,
 }
 
 /// Reads the keys of `[engine]`. `cores` are those that exist.
@@ -96,7 +101,22 @@ pub(super) fn domain(mut fields: Fields<'_>, report: &mut Report) -> Located<Dom
     domain.fdb_max = fields.value("fdb_max", integer(FDB_MAX, "entries")).unwrap_or(domain.fdb_max);
     domain.mac = fields.value("mac", |value| station(&text(value)?));
     domain.vlan_filtering = fields.value("vlan_filtering", boolean).unwrap_or(domain.vlan_filtering);
-    Located { value: domain, keys: fields.finish(report) }
+    domain.fdb_full = fields.value("fdb_full", fdb_full).unwrap_or(domain.fdb_full);
+    let (statics, entries) = Statics::read(&mut fields, report);
+    if statics.0.len() > domain.fdb_max as usize {
+        let what = format!("has {} entries where the forwarding database takes {}", statics.0.len(), domain.fdb_max);
+        fields.reject("static", Invalid::new(what, "a larger fdb_max"));
+    }
+    domain.statics = statics;
+    Located { value: domain, keys: fields.finish(report), entries }
+}
+
+fn fdb_full(value: &Value) -> Result<FdbFull, Invalid> {
+    match text(value)?.as_str() {
+        "evict" => Ok(FdbFull::Evict),
+        "refuse" => Ok(FdbFull::Refuse),
+        other => Err(Invalid::new(format!("unknown way \"{other}\""), "\"evict\" or \"refuse\"")),
+    }
 }
 
 /// Reads one `[[port]]`.
@@ -112,7 +132,7 @@ pub(super) fn port(mut fields: Fields<'_>, report: &mut Report) -> Located<PortC
     port.routes = fields.tables("routes").into_iter().filter_map(|route_fields| route(route_fields, report)).collect();
     port.mtu = fields.value("mtu", integer(MTU, "bytes"));
     port.queues = fields.value("queues", integer(QUEUES, "queues"));
-    port.isolated = fields.value("isolated", boolean).unwrap_or(port.isolated);
+    port.knobs = Knobs::read(&mut fields);
     port.storm = fields.table("storm").map(|caps| storm(caps, report)).unwrap_or_default();
     port.busy_poll = fields.table("busy_poll").map(|keys| BusyPoll::read(keys, report));
     port.files = Files::read(&mut fields);
@@ -122,7 +142,7 @@ pub(super) fn port(mut fields: Fields<'_>, report: &mut Report) -> Located<PortC
         kind::reject_senseless(port.kind, &mut fields);
     }
     port.vlan = fields.table("vlan").and_then(|keys| vlan(keys, report));
-    Located { value: port, keys: fields.finish(report) }
+    Located { value: port, keys: fields.finish(report), entries: HashMap::new() }
 }
 
 /// The interface's name: the port's own unless the key says otherwise; either must suit the kernel.

@@ -30,6 +30,11 @@ pub enum Kind {
 }
 
 impl Refusal {
+    /// The same, of a port.
+    pub(super) fn of_port(self, name: &str) -> Self {
+        Self { what: format!("port {name}: {}", self.what), ..self }
+    }
+
     pub(crate) fn new(kind: Kind, what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { kind, what: what.into(), hint: Some(hint.into()) }
     }

@@ -317,9 +317,9 @@ fn event(ports: usize) -> impl Strategy<Value = Step> {
 fn knobs() -> impl Strategy<Value = Knobs> {
     let (rarely, mostly) = (proptest::bool::weighted(0.2), proptest::bool::weighted(0.8));
     let limit = prop_oneof![3 => Just(0u32), 1 => 1u32..4];
-    let floods = [mostly.clone(), mostly.clone(), mostly.clone()];
+    let floods = [mostly, mostly, mostly];
     let groups = prop_oneof![3 => Just(0u64), 1 => 0u64..8];
-    (mostly, limit, any::<bool>(), rarely.clone(), rarely, floods, groups).prop_map(
+    (mostly, limit, any::<bool>(), rarely, rarely, floods, groups).prop_map(
         |(learning, mac_limit, pass_unlearned, locked, hairpin, floods, groups)| Knobs {
             learning,
             mac_limit,
