@@ -44,6 +44,7 @@ pub use schema::{AGEING_S, FDB_MAX, MTU, QUEUES};
 pub use statics::{StaticEntry, StaticKey, Statics, address};
 pub use value::{Destination, Invalid, Prefix, Route, Storm, keys_of_flag, station};
 pub use vlan::{VidRange, Vlan, VlanKeys};
+pub use written::to_toml;
 
 /// Where the control socket is unless a configuration or a flag says otherwise.
 pub const DEFAULT_CONTROL: &str = "/run/crossdock/control.sock";

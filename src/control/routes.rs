@@ -248,6 +248,50 @@ mod tests {
     }
 
     #[test]
+    fn keys_of_a_domain_change_and_the_others_stay() {
+        let service = service();
+        ask(&service, "POST", "/v1/domains", r#"{"name": "lan", "ageing_s": 10, "mac": "02:00:00:00:00:fe"}"#);
+        let entry = r#"{"fdb_full": "refuse", "mac": null, "static": [{"mac": "02:00:00:00:00:09", "port": "h1"}]}"#;
+        let (status, changed) = ask(&service, "PATCH", "/v1/domains/lan", entry);
+        assert_eq!((status, &changed["ageing_s"], &changed["fdb_full"]), (200, &json!(10), &json!("refuse")));
+        assert_eq!((&changed["mac"], &changed["static_entries"]), (&Value::Null, &json!(1)));
+        let waiting = json!([{"domain": "lan", "vlan": null, "service": false, "mac": "02:00:00:00:00:09", "port": "h1",
+            "age_s": 0, "static": true, "active": false}]);
+        assert_eq!(ask(&service, "GET", "/v1/fdb", "").1, waiting);
+        let config = ask(&service, "GET", "/v1/config", "").1;
+        assert_eq!(config["domain"][0]["static"], json!([{"mac": "02:00:00:00:00:09", "port": "h1"}]));
+        let refused = [
+            ("PATCH", "/v1/domains/lan", r#"{"name": "wan"}"#, 409),
+            ("PATCH", "/v1/domains/lan", r#"{"ageing": 5}"#, 400),
+            ("PATCH", "/v1/domains/lan", "[]", 400),
+            ("PATCH", "/v1/domains/wan", "{}", 404),
+            ("PATCH", "/v1/ports/h1", r#"{"learning": false}"#, 404),
+            ("POST", "/v1/fdb", r#"{"domain": "lan", "mac": "02:00:00:00:00:08", "port": "h1"}"#, 404),
+            ("POST", "/v1/fdb", r#"{"domain": "wan", "mac": "02:00:00:00:00:08", "port": "h1"}"#, 404),
+            ("POST", "/v1/fdb", r#"{"domain": "lan", "mac": "03:00:00:00:00:08", "port": "h1"}"#, 400),
+            ("POST", "/v1/fdb", r#"{"domain": "lan", "mac": "02:00:00:00:00:08", "port": "h1", "vlan": 4095}"#, 400),
+            ("POST", "/v1/fdb", r#"{"domain": "lan"}"#, 400),
+            ("POST", "/v1/fdb/flush", r#"{"domain": "wan"}"#, 404),
+            ("POST", "/v1/fdb/flush", r#"{"vlan": 0}"#, 400),
+            ("POST", "/v1/fdb/flush", r#"{"mac": "x"}"#, 400),
+            ("DELETE", "/v1/fdb/lan/02:00:00:00:00:08", "", 404),
+            ("DELETE", "/v1/fdb/lan/02:00:00:00:00:09/10", "", 404),
+            ("DELETE", "/v1/fdb/lan/02:00:00:00:00:09/x", "", 400),
+            ("PUT", "/v1/fdb/lan/02:00:00:00:00:09", "", 405),
+        ];
+        for (method, path, body, expected) in refused {
+            let (status, answer) = ask(&service, method, path, body);
+            assert_eq!(status, expected, "{method} {path} {body}: {answer}");
+            assert!(answer["error"].is_string() && answer["hint"].is_string(), "{method} {path}: {answer}");
+        }
+        assert_eq!(ask(&service, "GET", "/v1/fdb", "").1, waiting, "nothing of that changed anything");
+        assert_eq!(ask(&service, "POST", "/v1/fdb/flush", "{}").0, 204);
+        assert_eq!(ask(&service, "GET", "/v1/fdb", "").1, waiting, "a flush takes no static entry");
+        assert_eq!(ask(&service, "DELETE", "/v1/fdb/lan/02:00:00:00:00:09", "").0, 204);
+        assert_eq!(ask(&service, "GET", "/v1/fdb", "").1, json!([]));
+    }
+
+    #[test]
     fn wrong_requests_get_a_status_an_error_and_a_hint() {
         let service = service();
         let wrong = [
