@@ -302,7 +302,8 @@ fn a_static_entry_waits_for_its_port_and_outlives_it() {
         assert_eq!(shown(&switch), [at(Some(1), "late"), vec![]]);
         switch.set_static("lan", &entry(9, Some(7), "late")).unwrap();
         assert_eq!(shown(&switch), [at(Some(1), "late"), at(Some(7), "late")], "no port carries VLAN 7");
-        switch.remove_static("lan", mac(9), Vid::new(7)).unwrap();
+        assert_eq!(switch.remove_static("lan", mac(9), Vid::new(7)).unwrap(), entry(9, Some(7), "late"));
+        assert!(switch.remove_static("lan", mac(9), Vid::new(7)).is_err(), "the other one is in VLAN 1");
         switch.remove_port("late").unwrap();
         assert_eq!(shown(&switch), [vec![], at(None, "late")]);
         let _third = plug(&switch, "third", "lan");
@@ -331,7 +332,7 @@ fn static_entries_are_replaced_together_and_bounded() {
     assert_eq!(switch.domains()[0].statics, 4);
     for refused in [
         switch.set_static("wan", &entry(1, None, "a")),
-        switch.remove_static("lan", mac(1), None),
+        switch.remove_static("lan", mac(1), None).map(drop),
         switch.forget_address("lan", mac(1), None),
         switch.forget_address("lan", mac(14), None),
         switch.flush(Some("wan"), None, None),
@@ -354,6 +355,9 @@ fn of_two_entries_for_one_station_the_other_stays() {
     switch.remove_static("lan", mac(9), None).unwrap();
     assert_eq!(shown(&switch), expected);
     switch.remove_static("lan", mac(9), Vid::new(10)).unwrap();
+    assert_eq!(shown(&switch), [vec![], vec![]]);
+    switch.set_static("lan", &entry(9, None, "a")).unwrap();
+    assert_eq!(switch.remove_static("lan", mac(9), Vid::new(10)).unwrap(), entry(9, None, "a"));
     assert_eq!(shown(&switch), [vec![], vec![]]);
 }
 

@@ -57,25 +57,7 @@ pub(super) fn together(domains: &[Located<DomainConfig>], ports: &[Located<PortC
     for port in ports {
         known_domain(port, domains, report);
     }
-    static_ports(domains, ports, report);
     few_groups(ports, report);
-}
-
-/// Whether the ports of static entries are in the entries' domains, as far as the file has them: others may come at run time.
-fn static_ports(domains: &[Located<DomainConfig>], ports: &[Located<PortConfig>], report: &mut Report) {
-    let homes: HashMap<&str, &str> =
-        ports.iter().map(|port| (port.value.name.as_str(), port.value.domain.as_str())).collect();
-    let exists = |name: &str| domains.iter().any(|domain| domain.value.name == name);
-    for domain in domains {
-        let DomainConfig { name, statics, .. } = &domain.value;
-        let elsewhere = |home: &&&str| **home != name && exists(home);
-        for (key, port) in &statics.0 {
-            let Some(home) = homes.get(port.as_str()).filter(elsewhere) else { continue };
-            let line = domain.entries.get(key).copied().flatten();
-            let what = format!("domain \"{name}\": static: port \"{port}\" is in domain \"{home}\"");
-            report.add(line, what, format!("a port of \"{name}\", or the entry under \"{home}\""));
-        }
-    }
 }
 
 /// Whether there are no more groups of isolated ports than the switch can tell apart.

@@ -119,11 +119,6 @@ impl<'a> Fields<'a> {
         self.keys.extend(keys.iter().map(|key| (*key, Key::default())));
     }
 
-    /// The line of the table.
-    pub fn place(&self) -> Option<usize> {
-        self.line("")
-    }
-
     /// Whether the key is there, right or wrong.
     pub fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|entry| entry.key == key)

@@ -1,6 +1,5 @@
 //! The schema: which keys each table has, their ranges and their defaults.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -10,7 +9,7 @@ use super::fields::{Fields, Keys, boolean, integer, parsed, text};
 use super::kind::{self, BusyPoll, Files, PortKind};
 use super::knobs::Knobs;
 use super::node::Value;
-use super::statics::{StaticKey, Statics};
+use super::statics::Statics;
 use super::value::{Invalid, Prefix, Route, Storm, gateway, station};
 use super::vlan::vlan;
 use super::{DomainConfig, EngineConfig, FdbFull, Poll, PortConfig, Report};
@@ -30,8 +29,6 @@ const SOCKET_PATH_MAX: usize = 107;
 pub(super) struct Located<T> {
     pub value: T,
     pub keys: Keys,
-    /// Where static entries stand.
-    pub entries: HashMap<StaticKey, Option<usize>>,
 }
 
 /// Reads the keys of `[engine]`. `cores` are those that exist.
@@ -102,13 +99,13 @@ pub(super) fn domain(mut fields: Fields<'_>, report: &mut Report) -> Located<Dom
     domain.mac = fields.value("mac", |value| station(&text(value)?));
     domain.vlan_filtering = fields.value("vlan_filtering", boolean).unwrap_or(domain.vlan_filtering);
     domain.fdb_full = fields.value("fdb_full", fdb_full).unwrap_or(domain.fdb_full);
-    let (statics, entries) = Statics::read(&mut fields, report);
-    if statics.0.len() > domain.fdb_max as usize {
-        let what = format!("has {} entries where the forwarding database takes {}", statics.0.len(), domain.fdb_max);
+    domain.statics = Statics::read(&mut fields, report);
+    let entries = domain.statics.0.len();
+    if entries > domain.fdb_max as usize {
+        let what = format!("has {entries} entries where the forwarding database takes {}", domain.fdb_max);
         fields.reject("static", Invalid::new(what, "a larger fdb_max"));
     }
-    domain.statics = statics;
-    Located { value: domain, keys: fields.finish(report), entries }
+    Located { value: domain, keys: fields.finish(report) }
 }
 
 fn fdb_full(value: &Value) -> Result<FdbFull, Invalid> {
@@ -142,7 +139,7 @@ pub(super) fn port(mut fields: Fields<'_>, report: &mut Report) -> Located<PortC
         kind::reject_senseless(port.kind, &mut fields);
     }
     port.vlan = fields.table("vlan").and_then(|keys| vlan(keys, report));
-    Located { value: port, keys: fields.finish(report), entries: HashMap::new() }
+    Located { value: port, keys: fields.finish(report) }
 }
 
 /// The interface's name: the port's own unless the key says otherwise; either must suit the kernel.

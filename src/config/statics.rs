@@ -8,11 +8,11 @@ use crossdock_engine::wire::Mac;
 use crossdock_engine::wire::vlan::Vid;
 use serde::{Serialize, Serializer};
 
-use super::Report;
 use super::fields::{Fields, name, text};
 use super::node::Value;
 use super::value::{Invalid, station};
 use super::vlan::vid;
+use super::{Config, DomainConfig, Report};
 
 /// An address in a VLAN; without one, in that of its port's untagged frames.
 pub type StaticKey = (Mac, Option<Vid>);
@@ -59,21 +59,39 @@ impl Statics {
         self.entries().map(|StaticEntry { mac, vlan, port }| switch::StaticEntry { mac, vlan, port }).collect()
     }
 
-    /// Reads the list of a domain; also where each entry stands.
-    pub(super) fn read(fields: &mut Fields<'_>, report: &mut Report) -> (Self, HashMap<StaticKey, Option<usize>>) {
-        let (mut statics, mut lines) = (Self::default(), HashMap::new());
+    /// Reads the list of a domain.
+    pub(super) fn read(fields: &mut Fields<'_>, report: &mut Report) -> Self {
+        let mut statics = Self::default();
         for mut item in fields.tables("static") {
-            if let Some(StaticEntry { mac, vlan, port }) = read(&mut item) {
-                if lines.contains_key(&(mac, vlan)) {
-                    let hint = "each address once in a VLAN: it is at one place";
-                    item.reject("mac", Invalid::new(format!("{mac} is set twice"), hint));
-                }
-                lines.insert((mac, vlan), item.place());
-                statics.0.insert((mac, vlan), port);
+            if let Some(StaticEntry { mac, vlan, port }) = read(&mut item)
+                && statics.0.insert((mac, vlan), port).is_some()
+            {
+                let hint = "each address once in a VLAN: it is at one place";
+                item.reject("mac", Invalid::new(format!("{mac} is set twice"), hint));
             }
             item.finish(report);
         }
-        (statics, lines)
+        statics
+    }
+}
+
+impl Config {
+    /// Static entries that wait for their ports, as far as the configuration says: one sentence each. The ports may come at run
+    /// time.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<String> {
+        let homes: HashMap<&str, &str> = self.port.iter().map(|port| (&*port.name, &*port.domain)).collect();
+        let why = |domain: &str, port: &str| match homes.get(port) {
+            None => Some(format!("there is no port \"{port}\"")),
+            Some(home) => (*home != domain).then(|| format!("port \"{port}\" is in domain \"{home}\"")),
+        };
+        let entries = |domain: &DomainConfig| {
+            let waiting = domain.statics.0.iter().filter_map(|((mac, _), port)| Some((mac, why(&domain.name, port)?)));
+            waiting
+                .map(|(mac, why)| format!("domain \"{}\": static {mac} waits: {why}", domain.name))
+                .collect::<Vec<_>>()
+        };
+        self.domain.iter().flat_map(entries).collect()
     }
 }
 

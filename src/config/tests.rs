@@ -408,7 +408,6 @@ fn static_entries_must_make_sense() {
     let entry = |mac: &str, rest: &str| format!("{{ mac = \"02:00:00:00:00:{mac}\", port = \"p\"{rest} }},");
     let many = (10..21).map(|n| entry(&n.to_string(), "")).collect::<Vec<_>>().join("\n");
     let thrice = [entry("09", ""), entry("09", ", vlan = 1"), entry("09", "")].join("\n");
-    let elsewhere = [&entry("08", ""), "{ mac = \"02:00:00:00:00:09\", port = \"w\" }"].join("\n");
     let cases = [
         ("{ mac = \"02:00:00:00:09\", port = \"p\" }", "5", " 1: mac: \"02:00:00:00:09\" is not a MAC"),
         ("{ mac = \"00:00:00:00:00:00\", port = \"p\" }", "5", " 1: mac: the MAC address is all zero"),
@@ -417,7 +416,6 @@ fn static_entries_must_make_sense() {
         ("{ mac = \"02:00:00:00:00:09\", port = \"p q\" }", "5", " 1: port: \"p q\" is not a usable"),
         ("{ mac = \"02:00:00:00:00:09\", port = \"p\", vid = 1 }", "5", " 1: unknown key \"vid\""),
         (&thrice, "7", " 3: mac: 02:00:00:00:00:09 is set twice"),
-        (&elsewhere, "6", ": port \"w\" is in domain \"wan\""),
         (&many, "4", ": has 11 entries where the forwarding database takes 10"),
     ];
     for (entries, line, complaint) in cases {
@@ -425,6 +423,13 @@ fn static_entries_must_make_sense() {
         assert!(found.len() == 1 && first(&file(entries)).starts_with(&complaint), "{entries}: {found:?}");
         assert!(!found[0].hint.is_empty());
     }
+    let waiting =
+        Config::parse(&file(&[&entry("08", ""), "{ mac = \"02:00:00:00:00:09\", port = \"w\" }"].join("\n")), &[0]);
+    let expected = [
+        "domain \"lan\": static 02:00:00:00:00:08 waits: there is no port \"p\"",
+        "domain \"lan\": static 02:00:00:00:00:09 waits: port \"w\" is in domain \"wan\"",
+    ];
+    assert_eq!(waiting.unwrap().waiting(), expected);
     let flag: StaticEntry = "mac=02:00:00:00:00:09,port=5,vlan=10".parse().unwrap();
     let domain = DomainConfig::from_json(&serde_json::json!({"name": "lan", "static": [flag]})).unwrap();
     assert_eq!(DomainConfig::from_json(&serde_json::to_value(&domain).unwrap()), Ok(domain));

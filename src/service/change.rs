@@ -102,11 +102,14 @@ impl Service {
         let key = key(mac, vlan)?;
         let mut domains = locked(&self.domains);
         let known = domains.get_mut(domain).ok_or_else(|| unknown_domain(domain))?;
-        match known.statics.0.contains_key(&key) {
-            true => self.switch.remove_static(domain, key.0, key.1)?,
-            false => self.switch.forget_address(domain, key.0, key.1)?,
+        match self.switch.remove_static(domain, key.0, key.1) {
+            Ok(entry) => drop(known.statics.0.remove(&(entry.mac, entry.vlan))),
+            Err(switch::Error::Unknown(_)) => self.switch.forget_address(domain, key.0, key.1).map_err(|error| {
+                let hint = "\"xdock show fdb\" lists them; one that is in a VLAN needs --vlan";
+                Refusal { hint: Some(hint.into()), ..error.into() }
+            })?,
+            Err(error) => return Err(error.into()),
         }
-        known.statics.0.remove(&key);
         Ok(())
     }
 

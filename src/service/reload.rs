@@ -70,6 +70,7 @@ impl Service {
         if !problems.is_empty() {
             return Err(LoadError::Invalid { path: file, report: Report { problems } }.into());
         }
+        wanted.waiting().iter().for_each(|waiting| warn!("{waiting}"));
         Ok(Reloaded { file: file.display().to_string(), ..self.go(difference) })
     }
 

@@ -95,6 +95,17 @@ impl Statics {
         self.domains.remove(&domain);
     }
 
+    /// The entry of this key, or else the one without VLAN that is active in this one.
+    fn find(&self, domain: DomainId, (mac, vlan): Key) -> Option<Key> {
+        let keys = [(mac, vlan), (mac, None)];
+        let suits = |&key: &Key| {
+            let entry = self.get((domain, key))?;
+            let is_in = entry.active.is_some_and(|(station, _)| station.vlan().vid() == vlan);
+            (key.1 == vlan || is_in).then_some(key)
+        };
+        keys.iter().find_map(suits)
+    }
+
     /// Another entry by which workers know the same station: the VLAN of one may be that of untagged frames.
     fn twin(&self, domain: DomainId, station: Station) -> Option<PortId> {
         let keys = [None, station.vlan().vid()].map(|vlan| (domain, (station.mac(), vlan)));
@@ -219,17 +230,20 @@ impl Switch {
         self.publish_all(&changes)
     }
 
-    /// Forgets a static entry.
+    /// Forgets a static entry: the one that was set with this VLAN, or else without one and is active in it. Gives it back.
     ///
     /// # Errors
     /// When there is none, or the switch has stopped.
-    pub fn remove_static(&self, domain: &str, mac: Mac, vlan: Option<Vid>) -> Result<(), Error> {
+    pub fn remove_static(&self, domain: &str, mac: Mac, vlan: Option<Vid>) -> Result<StaticEntry, Error> {
         let mut registry = self.registry();
         let id = registry.domain_id(domain)?;
-        let known = registry.statics.forget(id, (mac, vlan));
-        let active = known.ok_or_else(|| Error::Unknown(format!("static entry for {mac} in domain {domain}")))?;
+        let known = registry.statics.find(id, (mac, vlan));
+        let key = known.ok_or_else(|| Error::Unknown(format!("static entry for {mac} in domain {domain}")))?;
+        let port = registry.statics.get((id, key)).map(|entry| entry.port.clone()).unwrap_or_default();
+        let active = registry.statics.forget(id, key).flatten();
         let changes: Vec<Change> = active.map(|(station, _)| registry.left(id, station)).into_iter().collect();
-        self.publish_all(&changes)
+        self.publish_all(&changes)?;
+        Ok(StaticEntry { mac, vlan: key.1, port })
     }
 
     /// Forgets an address that was learned, until it is seen again. Static entries stay.
