@@ -15,6 +15,7 @@ use crossdock_engine::trace::Hypothesis;
 use crossdock_engine::wire::Mac;
 use crossdock_engine::wire::vlan::{Tpid, Vid};
 use crossdock_engine::worker::{WithoutCache, WorkerConfig};
+use support::mesh::Mesh;
 use support::{Rig, Setup, frame, mac, one_domain, plug, receive};
 
 const GROUP: Mac = Mac([0x01, 0x00, 0x5e, 1, 2, 3]);
@@ -250,6 +251,49 @@ fn a_flush_takes_what_was_learned_on_a_port_in_a_vlan_or_everywhere() {
     assert_eq!(rig.worker.tables().learned_on(PortId(2)), 666);
     rig.apply(Change::Flush(LAN, None));
     assert_eq!((rig.known(), rig.worker.tables().lookup(LAN, station(10, 5000))), (1, Some(PortId(0))));
+}
+
+/// A frame of a station that two workers come to know of.
+fn speak(mesh: &mut Mesh, port: usize, n: u8) {
+    mesh.send(port, &frame(mac(n), Mac::BROADCAST));
+}
+
+/// What a worker learns after a flush is not forgotten by one that flushes later, nor is what was told before it kept.
+#[test]
+fn workers_that_flush_at_different_times_agree() {
+    let mut mesh = Mesh::new(2, 2);
+    speak(&mut mesh, 0, 1);
+    mesh.poll(0);
+    mesh.workers[0].tables().apply(Change::Flush(LAN, None)).unwrap();
+    speak(&mut mesh, 0, 2);
+    (0..2).for_each(|worker| _ = mesh.poll(worker));
+    mesh.workers[1].tables().apply(Change::Flush(LAN, None)).unwrap();
+    mesh.settle();
+    assert_eq!((mesh.places(mac(1)), mesh.places(mac(2))), (vec![None; 2], vec![Some(PortId(0)); 2]));
+}
+
+/// Likewise of an address that is set, or set no longer.
+#[test]
+fn workers_that_hear_of_a_static_entry_at_different_times_agree() {
+    let mut mesh = Mesh::new(2, 2);
+    let set = |mesh: &mut Mesh, worker: usize, port| {
+        mesh.workers[worker].tables().apply(Change::Static(LAN, mac(1).into(), port)).unwrap();
+    };
+    set(&mut mesh, 0, Some(PortId(0)));
+    speak(&mut mesh, 1, 1);
+    mesh.settle();
+    assert_eq!(mesh.places(mac(1))[0], Some(PortId(0)), "what the other sees elsewhere does not matter here");
+    set(&mut mesh, 1, Some(PortId(0)));
+    speak(&mut mesh, 1, 1);
+    mesh.settle();
+    assert_eq!(mesh.places(mac(1)), [Some(PortId(0)); 2]);
+    assert_eq!(mesh.dropped(DropReason::SourceStatic), 1);
+    set(&mut mesh, 1, None);
+    speak(&mut mesh, 1, 1);
+    mesh.settle();
+    set(&mut mesh, 0, None);
+    mesh.settle();
+    assert_eq!(mesh.places(mac(1)), [Some(PortId(1)); 2]);
 }
 
 /// A switch of this many workers with a domain.

@@ -200,6 +200,19 @@ impl Switch {
     /// Sets an address to a port for good, in the place of an entry for the same address and VLAN. While there is no such port in
     /// the domain, or it does not carry the VLAN, the entry waits for it.
     ///
+    /// ```
+    /// # use crossdock_engine::{Switch, switch::{Config, StaticEntry}, tables::topology::Domain};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let switch = Switch::new(Config { frames: 512, super_frames: 8, ..Config::default() })?;
+    /// # switch.add_domain(Domain::new("lan"))?;
+    /// let printer = StaticEntry { mac: "02:00:00:00:00:09".parse()?, vlan: None, port: "printer".into() };
+    /// switch.set_static("lan", &printer)?;
+    /// assert!(!switch.fdb()?[0].active, "its port comes later");
+    /// switch.remove_static("lan", printer.mac, None)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// When the domain does not exist, has as many entries as its forwarding database takes, or the switch has stopped.
     pub fn set_static(&self, domain: &str, entry: &StaticEntry) -> Result<(), Error> {
@@ -284,10 +297,12 @@ impl Switch {
         }
         let all = || registry.domains().map(|(id, _)| id).collect();
         let domains: Vec<DomainId> = wanted.or(of_port).map_or_else(all, |id| vec![id]);
-        match vlan {
-            None => self.publish_all(&domains.into_iter().map(|id| Change::Flush(id, port)).collect::<Vec<_>>()),
-            Some(vid) => domains.into_iter().try_for_each(|id| self.flush_vlan(id, (vid, port))),
-        }
+        let Some(vid) = vlan else {
+            return self.publish_all(&domains.into_iter().map(|id| Change::Flush(id, port)).collect::<Vec<_>>());
+        };
+        // Looking through a large table takes a while, and others need not wait for it.
+        drop(registry);
+        domains.into_iter().try_for_each(|id| self.flush_vlan(id, (vid, port)))
     }
 
     /// Flushes a VLAN page by page at every worker.
