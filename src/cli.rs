@@ -1,7 +1,12 @@
 //! The command line: commands, flags and their help texts.
 
+mod change;
+
+pub use change::{DomainSetArgs, FdbAddArgs, FdbCommand, FdbFlushArgs, FdbRmArgs, PortSetArgs};
+
 use std::path::PathBuf;
 
+use change::{KnobKeys, LimitKeys};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use crossdock::config::{DEFAULT_CONTROL, Pace, PortKind, Route, Storm, guard_of_flag, keys_of_flag};
 use serde::Serialize;
@@ -25,16 +30,19 @@ pub enum Command {
     /// Make a running switch like its configuration file again, without a pause for what stays
     ///
     /// Reads the file that the switch was started with and does only what differs from what runs: ports and domains are
-    /// added and removed; a port that changes its domain, its isolation or its storm caps, and a domain that changes its
+    /// added and removed; a port that changes its domain, its VLANs or what it does with frames, and a domain that changes its
     /// limits, work on meanwhile and lose no frame; a port whose interface changes is made anew. What was added by hand and
     /// is not in the file goes. A file with an error changes nothing. SIGHUP does the same and tells the log.
     Reload(ListArgs),
-    /// Add, remove and list the ports of a running switch
+    /// Add, change, remove and list the ports of a running switch
     #[command(subcommand)]
     Port(PortCommand),
-    /// Add, remove and list the bridge domains of a running switch
+    /// Add, change, remove and list the bridge domains of a running switch
     #[command(subcommand)]
     Domain(DomainCommand),
+    /// Set, forget and list the MAC addresses that a running switch knows
+    #[command(subcommand)]
+    Fdb(FdbCommand),
     /// Show the state of a running switch
     #[command(subcommand)]
     Show(ShowCommand),
@@ -171,6 +179,8 @@ pub struct CheckArgs {
 pub enum PortCommand {
     /// Create a port; the flags are the keys of a port in the configuration
     Add(Box<PortAddArgs>),
+    /// Change keys of an open port, which loses no frame; other keys stay as they are
+    Set(Box<PortSetArgs>),
     /// Remove a port and the interface made for it
     Rm(RemoveArgs),
     /// List the ports
@@ -181,6 +191,8 @@ pub enum PortCommand {
 pub enum DomainCommand {
     /// Create a bridge domain; the flags are the keys of a domain in the configuration
     Add(DomainAddArgs),
+    /// Change keys of a bridge domain, whose ports work on; other keys stay as they are
+    Set(Box<DomainSetArgs>),
     /// Remove a bridge domain that has no ports
     Rm(RemoveArgs),
     /// List the bridge domains
@@ -238,9 +250,9 @@ pub struct PortKeys {
     /// Queues of the interface [default: 1, and all of them for xdp]
     #[arg(long)]
     queues: Option<i64>,
-    /// Keep it from reaching other isolated ports
-    #[arg(long)]
-    isolated: bool,
+    #[command(flatten)]
+    #[serde(flatten)]
+    knobs: KnobKeys,
     /// Caps in frames per second, like broadcast=1000,unknown=false, or false for none [default: of a TAP
     /// broadcast=1000,multicast=10000,unknown=10000]
     #[arg(long, value_name = "CAPS")]
@@ -305,18 +317,12 @@ pub struct DomainKeys {
     #[command(flatten)]
     #[serde(flatten)]
     name: NameKey,
-    /// How long a MAC address is remembered after its last frame, in seconds [default: 300]
-    #[arg(long, alias = "ageing_s")]
-    ageing_s: Option<i64>,
-    /// Most MAC addresses that it remembers [default: 65536]
-    #[arg(long, alias = "fdb_max")]
-    fdb_max: Option<i64>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    limits: LimitKeys,
     /// The bridge's own MAC address [default: none]
     #[arg(long)]
     mac: Option<String>,
-    /// Make ports without --vlan untagged ports of VLAN 1; otherwise they know of no VLANs
-    #[arg(long, alias = "vlan_filtering")]
-    vlan_filtering: bool,
 }
 
 #[derive(Debug, Args)]
@@ -332,9 +338,11 @@ pub struct DropsArgs {
 pub enum ShowCommand {
     /// Ports: state, interface, traffic, drops
     Ports(ListArgs),
+    /// One port: all that there is to say about it
+    Port(NamedArgs),
     /// Bridge domains and their limits
     Domains(ListArgs),
-    /// Learned MAC addresses
+    /// MAC addresses, learned and static
     Fdb(ListArgs),
     /// Cached flows with the program that each runs
     Flows(ListArgs),
@@ -342,6 +350,16 @@ pub enum ShowCommand {
     Drops(DropsArgs),
     /// Workers: load, flow cache, frame memory
     Workers(ListArgs),
+    /// What runs, as a configuration file that "run -c" takes
+    Config(ListArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct NamedArgs {
+    /// Its name
+    pub name: String,
+    #[command(flatten)]
+    pub list: ListArgs,
 }
 
 #[derive(Debug, Args)]
@@ -397,15 +415,42 @@ mod tests {
 
     #[test]
     fn flags_may_be_written_as_the_keys_are() {
-        for group in ["port", "domain"] {
+        for (group, verb) in [("port", "add"), ("port", "set"), ("domain", "add"), ("domain", "set")] {
             let command = Cli::command();
-            let add = command.find_subcommand(group).and_then(|group| group.find_subcommand("add")).unwrap();
-            let flags = add.get_arguments().filter(|flag| flag.get_long().is_some());
+            let command = command.find_subcommand(group).and_then(|group| group.find_subcommand(verb)).unwrap();
+            let flags = command.get_arguments().filter(|flag| flag.get_long().is_some());
             for flag in flags.filter(|flag| flag.get_id().as_str().contains('_')) {
                 let aliases = flag.get_all_aliases().unwrap_or_default();
                 assert!(aliases.contains(&flag.get_id().as_str()), "{}", flag.get_id());
             }
         }
         assert!(Cli::try_parse_from(["xdock", "domain", "add", "x", "--ageing_s", "5", "--fdb_max", "50"]).is_ok());
+    }
+
+    #[test]
+    fn what_changes_is_what_was_said() {
+        let keys = |line: &str| match Cli::try_parse_from(line.split(' ')).map(|cli| cli.command) {
+            Ok(Command::Port(PortCommand::Set(args))) => serde_json::json!(args.keys),
+            Ok(Command::Domain(DomainCommand::Set(args))) => serde_json::json!(args.keys),
+            other => serde_json::json!(other.is_err()),
+        };
+        let cases = [
+            ("port set h1", serde_json::json!({})),
+            ("port set h1 --learning false --locked", serde_json::json!({"learning": false, "locked": true})),
+            ("port set h1 --isolated --flood=off", serde_json::json!({"isolated": true, "flood": false})),
+            ("port set h1 --isolated b,a --mac-limit 5", serde_json::json!({"isolated": ["a", "b"], "mac_limit": 5})),
+            ("port set h1 --storm none --vlan none", serde_json::json!({"storm": null, "vlan": null})),
+            ("port set h1 --storm unknown=5", serde_json::json!({"storm": {"unknown": 5}})),
+            ("port set h1 --mtu 1400", serde_json::json!(true)),
+            ("domain set lan", serde_json::json!({})),
+            ("domain set lan --fdb_full refuse --mac none", serde_json::json!({"fdb_full": "refuse", "mac": null})),
+            (
+                "domain set lan --static mac=02:00:00:00:00:09,port=h1",
+                serde_json::json!({"static": [{"mac": "02:00:00:00:00:09", "port": "h1"}]}),
+            ),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(keys(&format!("xdock {line}")), expected, "{line}");
+        }
     }
 }

@@ -15,6 +15,7 @@ use prometheus_client::registry::Registry;
 
 use crossdock_engine::drop::DropReason;
 use crossdock_engine::switch::PortStatus;
+use crossdock_engine::tables::topology::{IsolationGroups, PortView};
 
 use crate::control::api::{DomainInfo, WorkerInfo};
 use crate::service::{Refusal, Service};
@@ -73,6 +74,11 @@ impl Snapshot {
         sheet.gauges("port_info", "What a port is; always 1", self.ports.iter().map(|port| (described(port), 1.0)))?;
         sheet.gauges("port_up", "Whether frames can pass", gauges(|port| f64::from(u8::from(port.up))))?;
         sheet.gauges("port_mtu_bytes", "IP MTU", gauges(|port| port.caps.mtu.into()))?;
+        sheet.gauges(
+            "port_mac_limit",
+            "Most MAC addresses learned; 0: no limit",
+            gauges(|port| port.view.mac_limit.into()),
+        )?;
         let received = "Frames received from the port; a super-frame counts once";
         sheet.counters("port_rx_frames", received, all(|port| port.counters.rx_frames.get()))?;
         sheet.counters(
@@ -109,7 +115,9 @@ impl Snapshot {
             self.domains.iter().map(move |domain| (vec![("domain", domain.name.clone())], value(domain)))
         };
         sheet.gauges("fdb_entries", "MAC addresses that the domain knows", all(|domain| domain.fdb_entries as f64))?;
-        sheet.gauges("fdb_max_entries", "Most of them", all(|domain| domain.fdb_max.into()))
+        sheet.gauges("fdb_max_entries", "Most of them", all(|domain| domain.fdb_max.into()))?;
+        let set = "MAC addresses that belong to ports for good, active or waiting for their ports";
+        sheet.gauges("fdb_static_entries", set, all(|domain| domain.static_entries as f64))
     }
 
     fn workers(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
@@ -141,7 +149,19 @@ fn named(port: &PortStatus) -> Labels {
 
 fn described(port: &PortStatus) -> Labels {
     let domain = port.domain.clone().unwrap_or_default();
-    [named(port), vec![("kind", port.kind.to_owned()), ("domain", domain)]].concat()
+    let PortView { learning, locked, hairpin, floods, .. } = port.view;
+    let isolated = port.view.isolation() != IsolationGroups::default();
+    let knobs = [
+        ("learning", learning),
+        ("locked", locked),
+        ("hairpin", hairpin),
+        ("flood", floods.unknown),
+        ("mcast_flood", floods.multicast),
+        ("bcast_flood", floods.broadcast),
+        ("isolated", isolated),
+    ];
+    let knobs = knobs.map(|(knob, on)| (knob, on.to_string()));
+    [named(port), vec![("kind", port.kind.to_owned()), ("domain", domain)], knobs.to_vec()].concat()
 }
 
 /// Where families are written.

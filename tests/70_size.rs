@@ -37,7 +37,7 @@ const PATIENCE_TO_START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(4);
 /// Until a stop is given up.
 const PATIENCE_TO_STOP: Duration = Duration::from_secs(40);
-/// Adding a port, or removing one: the median. Asked of a release build: 10 ms.
+/// Adding a port, removing one, or turning a knob: the median. Asked of a release build: 10 ms.
 const PLUG: Duration = Duration::from_millis(50);
 /// Until plugging is given up.
 const PATIENCE_TO_PLUG: Duration = Duration::from_secs(20);
@@ -148,6 +148,23 @@ fn plug(world: &World, spare: &Namespace) -> (Vec<Duration>, Vec<Duration>) {
     (adds, removes)
 }
 
+/// Turns every knob of a port, and sets, forgets and flushes addresses of it; how long each took.
+fn turn(world: &World) -> Vec<Duration> {
+    let ask = |method, path: &str, body: &Value| request(&world.socket(), method, path, Some(body)).unwrap();
+    let patch = |keys: Value| timed(|| ask(Method::PATCH, "/v1/ports/h3", &keys)).1;
+    let switches = ["learning", "locked", "hairpin", "flood", "mcast_flood", "bcast_flood", "isolated"];
+    let mut turns: Vec<Duration> =
+        switches.iter().flat_map(|knob| [true, false, true].map(|on| patch(json!({ *knob: on })))).collect();
+    turns.push(patch(json!({"isolated": ["a", "b"], "mac_limit": 5, "at_limit": "pass"})));
+    turns.push(patch(json!({"locked": false, "isolated": null, "mac_limit": null, "hairpin": null})));
+    let entry = json!({"domain": "lan", "mac": "02:aa:00:00:00:01", "port": "h3"});
+    turns.push(timed(|| ask(Method::POST, "/v1/fdb", &entry)).1);
+    turns.push(timed(|| ask(Method::POST, "/v1/fdb/flush", &json!({"port": "h3"}))).1);
+    turns.push(timed(|| ask(Method::POST, "/v1/fdb/flush", &json!({}))).1);
+    turns.push(timed(|| ask(Method::DELETE, "/v1/fdb/lan/02:aa:00:00:00:01", &json!({}))).1);
+    turns
+}
+
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times[times.len() / 2]
@@ -171,6 +188,15 @@ fn plugging(world: &World, findings: &mut Findings) {
     findings.equal("ports that came and went in time", removes.len(), PLUGS);
     findings.at_most("adding a port, median", median(adds), PLUG);
     findings.at_most("removing a port, median", median(removes), PLUG);
+}
+
+/// Knobs that are turned while datagrams flow, none of which may be lost.
+fn turning(world: &World, findings: &mut Findings) {
+    let paced = Paced::start(world.host(1), world.host(2), "10.0.0.2");
+    let turns = turn(world);
+    println!("datagrams beside it, none lost: {}", paced.finish());
+    println!("the slowest turn of a knob: {:?}", turns.iter().max());
+    findings.at_most("turning a knob, median", median(turns), PLUG);
 }
 
 /// Asks for the end, and looks whether anything is left.
@@ -199,6 +225,7 @@ fn a_thousand_ports_work_like_two() {
     findings.at_most("show ports", timed(|| world.show("ports")).1, SHOW);
     traffic(&world, &mut findings);
     plugging(&world, &mut findings);
+    turning(&world, &mut findings);
     until("every frame is accounted for, and its memory free", || world.at_rest());
     ending(&world, xdock, &mut findings);
     let ((), took) = timed(|| drop(world));

@@ -33,7 +33,8 @@ drop_reasons! {
     SourceInvalid = "source_invalid", "the source MAC is a group address or all zero";
     SourceOwn = "source_own", "the source MAC is the bridge domain's own address";
     Reserved = "reserved", "sent to a link-local group (01:80:c2:00:00:0x) that a bridge never forwards";
-    SamePort = "same_port", "the destination was learned on the port the frame came from";
+    SourceStatic = "source_static", "the source MAC belongs to another port by a static entry";
+    SamePort = "same_port", "the destination is behind the port the frame came from, which has no hairpin";
     Isolated = "isolated", "both ports are isolated from each other";
     VlanFiltered = "vlan_filtered", "the port does not carry the frame's VLAN, or admits no such frame: a tag on an access port, none on a trunk";
     VlanInvalid = "vlan_invalid", "the VLAN tag is cut short, or names the reserved VLAN 4095";
@@ -45,7 +46,7 @@ drop_reasons! {
     StormBroadcast = "storm_broadcast", "above the port's cap on broadcast frames";
     StormMulticast = "storm_multicast", "above the port's cap on multicast frames";
     StormUnknown = "storm_unknown", "above the port's cap on unicast frames to unknown destinations";
-    NoEgress = "no_egress", "the domain has no other port that is up and carries the frame's VLAN";
+    NoEgress = "no_egress", "the domain has no other port that is up, carries the frame's VLAN and takes such a flood";
     NoDomain = "no_domain", "the ingress port belongs to no bridge domain";
     TooBig = "too_big", "longer than the egress port's MTU allows, or than frame memory holds";
     PortDown = "port_down", "the egress port is down or gone";

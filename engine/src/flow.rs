@@ -202,7 +202,23 @@ impl Flood {
         let wanted = self.kind.suits(view.floods) && (port != self.ingress || view.hairpin);
         (wanted && tables.may_send(port, self.isolation)).then(|| exit(port, view, &self.class)).flatten()
     }
+
+    /// The knob that keeps the frame from a port, in words that end before its name.
+    fn knob(&self, port: PortId, tables: &Tables) -> Option<&'static str> {
+        let view = tables.topology.port(port).filter(|view| port != self.ingress || view.hairpin)?;
+        match self.kind {
+            kind if kind.suits(view.floods) => {
+                (view.isolation().isolates(self.isolation)).then_some("isolated, so not to")
+            }
+            FloodKind::Unknown => Some("flood is off at"),
+            FloodKind::Multicast => Some("mcast_flood is off at"),
+            FloodKind::Broadcast => Some("bcast_flood is off at"),
+        }
+    }
 }
+
+/// Ports that a trace names which a flood is kept from.
+const MOST_KEPT: usize = 16;
 
 /// How a frame of a class leaves by a port, if that carries its VLAN.
 #[inline]
@@ -323,6 +339,7 @@ impl<'a> Flow<'a> {
     pub fn flood(&mut self) {
         (self.cacheable, self.floods) = (false, true);
         if self.is_rehearsal() {
+            self.explain_flood();
             self.add_flooded();
         }
     }
@@ -332,6 +349,16 @@ impl<'a> Flow<'a> {
         let domain = self.domain.filter(|_| self.floods)?;
         let (ingress, kind) = (self.before.port, FloodKind::of(self.edited().eth_dst));
         Some(Flood { ingress, domain, class: self.class, isolation: self.isolation, kind })
+    }
+
+    /// Tells a trace which knobs keep the flood from which ports, of the first few.
+    fn explain_flood(&mut self) {
+        let Some(flood) = self.flooded() else { return };
+        let members = self.tables.topology.domain(flood.domain).map(|domain| domain.members.clone());
+        let kept =
+            members.unwrap_or_default().into_iter().filter_map(|port| Some((flood.knob(port, self.tables)?, port)));
+        let kept: Vec<_> = kept.take(MOST_KEPT).collect();
+        kept.into_iter().for_each(|(why, port)| self.explain_port(why, port));
     }
 
     /// Adds the ports of the flood one by one.

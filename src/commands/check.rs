@@ -11,8 +11,9 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     let config = load(&args.config)?;
     let domains = count(config.domain.len(), "domain");
     let ports = count(config.port.len(), "port");
-    writeln!(std::io::stdout(), "{}: ok: {domains}, {ports}", args.config.display())?;
-    Ok(())
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}: ok: {domains}, {ports}", args.config.display())?;
+    Ok(config.waiting().iter().try_for_each(|waiting| writeln!(out, "note: {waiting}"))?)
 }
 
 fn count(n: usize, thing: &str) -> String {

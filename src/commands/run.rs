@@ -90,6 +90,7 @@ fn tell_start(config: &Config) {
     let metrics = config.engine.metrics.map(|address| address.to_string()).unwrap_or_default();
     let (domains, ports) = (config.domain.len(), config.port.len());
     info!(version, pid = std::process::id(), %control, metrics, domains, ports, "switch started");
+    config.waiting().iter().for_each(|waiting| warn!("{waiting}"));
 }
 
 /// Listens where metrics are to be read.

@@ -2,10 +2,11 @@
 
 use std::io::{BufWriter, Write};
 
+use crossdock::config::to_toml;
 use crossdock::control::api::{DomainInfo, Drops, FdbInfo, FlowInfo, MirrorInfo, PortInfo, WorkerInfo};
 use serde::de::DeserializeOwned;
 
-use super::{pretty, read};
+use super::{pretty, read, show_port};
 use crate::cli::{ListArgs, ShowCommand};
 use crate::failure::Failure;
 use crate::table::Table;
@@ -13,12 +14,14 @@ use crate::table::Table;
 pub fn run(command: &ShowCommand) -> Result<(), Failure> {
     match command {
         ShowCommand::Ports(args) => show(args, "ports", ports),
+        ShowCommand::Port(args) => show_port::run(args),
         ShowCommand::Domains(args) => show(args, "domains", domains),
         ShowCommand::Fdb(args) => show(args, "fdb", fdb),
         ShowCommand::Flows(args) => show(args, "flows", flows),
         ShowCommand::Drops(args) if args.all => show(&args.list, "drops", drops),
         ShowCommand::Drops(args) => show(&args.list, "drops", |all| drops(occurred(all))),
         ShowCommand::Workers(args) => show(args, "workers", workers),
+        ShowCommand::Config(args) => config(args),
     }
 }
 
@@ -31,6 +34,19 @@ fn show<T: DeserializeOwned>(args: &ListArgs, what: &str, table: fn(T) -> Table)
     } else {
         let rows = serde_json::from_str(&answer).map_err(|e| Failure::new(&command, e, other_version()))?;
         table(rows).write(&mut out)?;
+    }
+    Ok(out.flush()?)
+}
+
+/// What runs, as a file or as JSON.
+fn config(args: &ListArgs) -> Result<(), Failure> {
+    let answer = read("show config", &args.target, "/v1/config")?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    if args.json {
+        pretty::write(&answer, &mut out)?;
+    } else {
+        let config = serde_json::from_str(&answer).map_err(|e| Failure::new("show config", e, other_version()))?;
+        out.write_all(to_toml(&config).as_bytes())?;
     }
     Ok(out.flush()?)
 }
@@ -101,7 +117,11 @@ fn domains(domains: Vec<DomainInfo>) -> Table {
 pub fn fdb(entries: Vec<FdbInfo>) -> Table {
     let mut table = Table::new(&["DOMAIN", "VLAN", "MAC", "PORT", "AGE"]);
     for entry in entries {
-        let age = if entry.fixed { "static".into() } else { format!("{} s", entry.age_s) };
+        let age = match (entry.fixed, entry.active) {
+            (true, true) => "static".into(),
+            (true, false) => "static, waiting".into(),
+            (false, _) => format!("{} s", entry.age_s),
+        };
         table.row([entry.domain, vlan(entry.vlan, entry.service), entry.mac, entry.port, age]);
     }
     table

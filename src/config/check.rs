@@ -1,8 +1,9 @@
 //! Checks that look at more than one key: within a port, and between ports and domains.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
+use super::knobs::GROUPS_MAX;
 use super::schema::Located;
 use super::value::{Prefix, Route};
 use super::{DomainConfig, PortConfig, PortKind, Problem, Report, netns_path};
@@ -58,6 +59,20 @@ pub(super) fn together(domains: &[Located<DomainConfig>], ports: &[Located<PortC
     unique(ports, "record", recording, report);
     for port in ports {
         known_domain(port, domains, report);
+    }
+    few_groups(ports, report);
+}
+
+/// Whether there are no more groups of isolated ports than the switch can tell apart.
+fn few_groups(ports: &[Located<PortConfig>], report: &mut Report) {
+    let mut groups = HashSet::new();
+    for port in ports {
+        let before = groups.len();
+        groups.extend(port.value.knobs.isolated.groups());
+        if before <= GROUPS_MAX && groups.len() > GROUPS_MAX {
+            let what = format!("port \"{}\": isolated: more than {GROUPS_MAX} groups in all", port.value.name);
+            report.add(port.line_of("isolated"), what, "fewer groups: a port may be of several");
+        }
     }
 }
 

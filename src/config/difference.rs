@@ -170,8 +170,18 @@ impl Item {
 /// Whether an open port can become the other one: only keys differ that say how it takes part in its domain. What is
 /// not named here is the interface's, and needs another one.
 fn changes_live(known: &PortConfig, wanted: &PortConfig) -> bool {
-    let PortConfig { domain, isolated, storm, vlan, guard, mirror, .. } = wanted.clone();
-    PortConfig { domain, isolated, storm, vlan, guard, mirror, ..known.clone() } == *wanted
+    live(known, wanted) == *wanted
+}
+
+/// The port with all that can change while it is open.
+fn live(known: &PortConfig, wanted: &PortConfig) -> PortConfig {
+    let PortConfig { domain, knobs, storm, vlan, guard, mirror, .. } = wanted.clone();
+    PortConfig { domain, knobs, storm, vlan, guard, mirror, ..known.clone() }
+}
+
+/// The keys in which two ports differ that cannot change while it is open.
+pub(crate) fn fixed_keys(known: &PortConfig, wanted: &PortConfig) -> Vec<String> {
+    keys(&live(known, wanted), wanted)
 }
 
 /// The keys in which two tables differ.
@@ -186,7 +196,7 @@ fn keys(known: &impl Serialize, wanted: &impl Serialize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Cap, Poll, Storm};
+    use crate::config::{Cap, Isolated, Knobs, Poll, Storm};
     use proptest::prelude::*;
 
     /// Does the steps to a configuration, as a switch would, and refuses what a switch refuses.
@@ -249,7 +259,8 @@ mod tests {
             for (name, domain, isolated, cap, mtu, interface) in ports {
                 let domain = config.domain[domain % config.domain.len()].name.clone();
                 let mut port = PortConfig::new(format!("p{name}"), domain);
-                (port.isolated, port.storm.broadcast) = (isolated, Some(Cap(Some(cap).filter(|cap| *cap > 0))));
+                port.knobs.isolated = if isolated { Isolated::Yes } else { Isolated::No };
+                port.storm.broadcast = Some(Cap(Some(cap).filter(|cap| *cap > 0)));
                 port.netns = Some(format!("n{mtu}"));
                 port.ifname = format!("eth{interface}");
                 let taken =
@@ -316,11 +327,9 @@ mod tests {
 
     #[test]
     fn membership_changes_live_and_the_interface_does_not() {
-        let capped = PortConfig {
-            storm: Storm { broadcast: Some(Cap(Some(5))), ..Storm::default() },
-            isolated: true,
-            ..port("a")
-        };
+        let knobs = Knobs { isolated: Isolated::Yes, ..Knobs::default() };
+        let storm = Storm { broadcast: Some(Cap(Some(5))), ..Storm::default() };
+        let capped = PortConfig { storm, knobs, ..port("a") };
         assert_eq!(purposes(&port("a"), &capped), [Purpose::Changed(vec!["isolated".into(), "storm".into()])]);
         let moved = PortConfig { netns: Some("elsewhere".into()), ..capped };
         let purpose = Purpose::Recreated(vec!["isolated".into(), "netns".into(), "storm".into()]);

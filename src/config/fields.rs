@@ -256,6 +256,7 @@ pub(super) fn name(value: &Value) -> Result<String, Invalid> {
     Ok(name)
 }
 
-fn wrong_kind(value: &Value, hint: &str) -> Invalid {
+/// Of a value of another type than the key takes.
+pub(super) fn wrong_kind(value: &Value, hint: &str) -> Invalid {
     Invalid::new(format!("has the wrong type: {}", value.kind()), hint)
 }

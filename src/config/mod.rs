@@ -11,13 +11,16 @@ mod fields;
 mod file;
 mod guard;
 mod kind;
+mod knobs;
 mod mirror;
 mod node;
 mod normal;
 mod schema;
+mod statics;
 mod storm;
 mod value;
 mod vlan;
+mod written;
 
 #[cfg(test)]
 mod tests;
@@ -30,7 +33,7 @@ use crossdock_engine::switch;
 use crossdock_engine::tables::topology::Domain;
 use crossdock_engine::wire::Mac;
 use crossdock_engine::worker::SPIN;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 
 use fields::Fields;
@@ -40,11 +43,14 @@ pub use fault::{Direction, Fault, Share};
 pub use file::{LoadError, load};
 pub use guard::{Block, Guard, Sources, guard_of_flag};
 pub use kind::{BusyPoll, Files, Pace, PortKind};
+pub use knobs::{AtLimit, GROUPS_MAX, Isolated, Knobs};
 pub use mirror::Mirror;
 pub use schema::{AGEING_S, FDB_MAX, MTU, QUEUES};
+pub use statics::{StaticEntry, StaticKey, Statics, address};
 pub use storm::{Cap, Storm};
 pub use value::{Destination, Invalid, Prefix, Route, keys_of_flag, station};
 pub use vlan::{VidRange, Vlan, VlanKeys};
+pub use written::to_toml;
 
 /// Where the control socket is unless a configuration or a flag says otherwise.
 pub const DEFAULT_CONTROL: &str = "/run/crossdock/control.sock";
@@ -121,6 +127,8 @@ pub struct DomainConfig {
     pub ageing_s: u32,
     /// Most MAC addresses remembered.
     pub fdb_max: u32,
+    /// What becomes of an address that is one too many.
+    pub fdb_full: FdbFull,
     /// The bridge's own address: no station is learned under it, and frames to it are flooded like those to any other
     /// that is not known.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "value::as_text")]
@@ -128,14 +136,29 @@ pub struct DomainConfig {
     /// Whether ports without `vlan` are untagged ports of VLAN 1. Otherwise they know of no VLANs, and tags pass untouched
     /// between them.
     pub vlan_filtering: bool,
+    /// Addresses that belong to ports for good.
+    #[serde(rename = "static", skip_serializing_if = "Statics::is_empty")]
+    pub statics: Statics,
+}
+
+/// What becomes of a new address when as many are remembered as may be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FdbFull {
+    /// An old address of the port with the most is forgotten for it.
+    #[default]
+    Evict,
+    /// It is not learned; its frames pass.
+    Refuse,
 }
 
 impl DomainConfig {
     /// A domain with every default.
     #[must_use]
     pub fn new(name: String) -> Self {
-        let Domain { ageing_s, fdb_max, .. } = Domain::new(&name);
-        Self { name, ageing_s, fdb_max: fdb_max as u32, mac: None, vlan_filtering: false }
+        let Domain { ageing_s, fdb_max, vlan_filtering, .. } = Domain::new(&name);
+        let (fdb_full, statics) = (FdbFull::Evict, Statics::default());
+        Self { name, ageing_s, fdb_max: fdb_max as u32, fdb_full, mac: None, vlan_filtering, statics }
     }
 
     /// Reads the JSON that this type serialises to.
@@ -185,8 +208,9 @@ pub struct PortConfig {
     /// Frames that may wait at each queue of an xdp port, in memory of its own; `None`: as its interface suggests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ring: Option<u32>,
-    /// An isolated port reaches no other isolated port.
-    pub isolated: bool,
+    /// What it does with the frames of its stations, and which floods it gets.
+    #[serde(flatten)]
+    pub knobs: Knobs,
     /// Caps on frames that the switch must copy.
     pub storm: Storm,
     /// The files of a pcap port.
@@ -222,7 +246,7 @@ impl PortConfig {
             queues: None,
             busy_poll: None,
             ring: None,
-            isolated: false,
+            knobs: Knobs::default(),
             storm: Storm::default(),
             files: Files::default(),
             fault: None,

@@ -8,12 +8,14 @@ use super::fault::Fault;
 use super::fields::{Fields, Keys, boolean, integer, parsed, text};
 use super::guard::Guard;
 use super::kind::{self, BusyPoll, Files, PortKind};
+use super::knobs::Knobs;
 use super::mirror::Mirror;
 use super::node::Value;
+use super::statics::Statics;
 use super::storm::Storm;
 use super::value::{Invalid, Prefix, Route, gateway, station};
 use super::vlan::vlan;
-use super::{DomainConfig, EngineConfig, Poll, PortConfig, Report};
+use super::{DomainConfig, EngineConfig, FdbFull, Poll, PortConfig, Report};
 
 /// IP MTU of a port, in bytes: IPv4's least, and the most whose frame fits a super-frame.
 pub const MTU: RangeInclusive<u16> = 68..=65521;
@@ -99,7 +101,22 @@ pub(super) fn domain(mut fields: Fields<'_>, report: &mut Report) -> Located<Dom
     domain.fdb_max = fields.value("fdb_max", integer(FDB_MAX, "entries")).unwrap_or(domain.fdb_max);
     domain.mac = fields.value("mac", |value| station(&text(value)?));
     domain.vlan_filtering = fields.value("vlan_filtering", boolean).unwrap_or(domain.vlan_filtering);
+    domain.fdb_full = fields.value("fdb_full", fdb_full).unwrap_or(domain.fdb_full);
+    domain.statics = Statics::read(&mut fields, report);
+    let entries = domain.statics.0.len();
+    if entries > domain.fdb_max as usize {
+        let what = format!("has {entries} entries where the forwarding database takes {}", domain.fdb_max);
+        fields.reject("static", Invalid::new(what, "a larger fdb_max"));
+    }
     Located { value: domain, keys: fields.finish(report) }
+}
+
+fn fdb_full(value: &Value) -> Result<FdbFull, Invalid> {
+    match text(value)?.as_str() {
+        "evict" => Ok(FdbFull::Evict),
+        "refuse" => Ok(FdbFull::Refuse),
+        other => Err(Invalid::new(format!("unknown way \"{other}\""), "\"evict\" or \"refuse\"")),
+    }
 }
 
 /// Reads one `[[port]]`.
@@ -115,7 +132,7 @@ pub(super) fn port(mut fields: Fields<'_>, report: &mut Report) -> Located<PortC
     port.routes = fields.tables("routes").into_iter().filter_map(|route_fields| route(route_fields, report)).collect();
     port.mtu = fields.value("mtu", integer(MTU, "bytes"));
     port.queues = fields.value("queues", integer(QUEUES, "queues"));
-    port.isolated = fields.value("isolated", boolean).unwrap_or(port.isolated);
+    port.knobs = Knobs::read(&mut fields);
     port.storm = Storm::read(&mut fields, report);
     port.busy_poll = fields.table("busy_poll").map(|keys| BusyPoll::read(keys, report));
     port.ring = fields.value("ring", kind::ring);

@@ -1,5 +1,6 @@
 //! The configuration as a user meets it: good files, each mistake, and any mixture of mistakes.
 
+use crossdock_engine::wire::vlan::Vid;
 use proptest::prelude::*;
 use proptest::sample::subsequence;
 
@@ -23,6 +24,11 @@ name = "lan"
 ageing_s = 300
 fdb_max = 65536
 mac = "02:00:00:00:00:fe"
+fdb_full = "refuse"
+static = [
+  { mac = "02:00:00:00:00:09", port = "h1", vlan = 10 },
+  { mac = "02:00:00:00:00:0a", port = "later" },
+]
 
 [[port]]
 name = "h1"
@@ -50,6 +56,10 @@ name = "h2"
 ifname = "eth1"
 netns = "two"
 mtu = 9000
+mac_limit = 8
+at_limit = "pass"
+hairpin = true
+isolated = ["blue", "red"]
 domain = "lan" # h2
 
 [[port]]
@@ -76,6 +86,23 @@ const FAULTS: &[Fault] = &[
     ("ageing_s = 300", &["ageing_s = 0"], 0, "0 is out of range"),
     ("fdb_max = 65536", &["fdb_max = 9"], 0, "9 is out of range"),
     ("mac = \"02:00:00:00:00:fe\"", &["mac = \"02:00:00:00:fe\""], 0, "not a MAC address"),
+    ("fdb_full = \"refuse\"", &["fdb_full = \"forget\""], 0, "unknown way \"forget\""),
+    (
+        "  { mac = \"02:00:00:00:00:09\", port = \"h1\", vlan = 10 },",
+        &["  { mac = \"02:00:00:00:00:09\", port = \"h1\", vlan = 4095 },"],
+        0,
+        "domain \"lan\": static 1: vlan: 4095 is out of range",
+    ),
+    (
+        "  { mac = \"02:00:00:00:00:0a\", port = \"later\" },",
+        &["  { mac = \"03:00:00:00:00:0a\", port = \"later\" },"],
+        0,
+        "static 2: mac: 03:00:00:00:00:0a is a multicast address",
+    ),
+    ("mac_limit = 8", &["mac_limit = -1"], 0, "-1 is out of range"),
+    ("at_limit = \"pass\"", &["at_limit = \"wait\""], 0, "unknown way \"wait\""),
+    ("hairpin = true", &["hairpin = \"on\""], 0, "a string"),
+    ("isolated = [\"blue\", \"red\"]", &["isolated = [\"blue\", \"r/d\"]"], 0, "\"r/d\" is not a usable name"),
     ("kind = \"tap\"", &["kind = \"wifi\""], 0, "unknown kind \"wifi\""),
     ("ifname = \"eth0\"", &["ifname = \"sixteen-letters-\""], 0, "cannot be an interface's name"),
     ("netns = \"one\"", &["netns = \"a/b\""], 0, "\"a/b\" is not a namespace"),
@@ -181,7 +208,12 @@ fn a_good_file_becomes_values() {
     assert_eq!(h1.address, ["10.0.0.1/24".parse().unwrap(), "fd00::1/64".parse().unwrap()]);
     assert_eq!(h1.routes, ["default via 10.0.0.254".parse().unwrap()]);
     assert_eq!(h1.storm, "broadcast=500".parse().unwrap());
-    assert!(h1.isolated && !h2.isolated);
+    assert_eq!((&h1.knobs.isolated, &h3.knobs), (&Isolated::Yes, &Knobs::default()));
+    assert_eq!(h2.knobs.isolated, "red,blue".parse().unwrap());
+    assert_eq!((h2.knobs.mac_limit, h2.knobs.at_limit, h2.knobs.hairpin), (8, AtLimit::Pass, true));
+    let domain = &config.domain[0];
+    assert_eq!((domain.fdb_full, domain.statics.0.len()), (FdbFull::Refuse, 2));
+    assert_eq!(domain.statics.0[&("02:00:00:00:00:09".parse().unwrap(), Vid::new(10))], "h1");
     assert_eq!((h2.mtu, h3.mtu, h3.queues), (Some(9000), Some(1400), None));
 }
 
@@ -371,6 +403,74 @@ fn json_meets_the_same_rules() {
     }
 }
 
+#[test]
+fn what_runs_is_a_file_that_gives_the_same() {
+    let config = Config::parse(GOOD, &[0, 1]).unwrap();
+    let file = to_toml(&serde_json::json!(config));
+    assert_eq!(Config::parse(&file, &[0, 1]).as_ref(), Ok(&config), "{file}");
+    assert!(!file.contains("ageing_s") && !file.contains("learning"), "a default says nothing: {file}");
+    assert_eq!(to_toml(&serde_json::json!(Config::default())), "");
+    for example in examples() {
+        let config = Config::parse(example, &[0]).unwrap();
+        let file = to_toml(&serde_json::json!(config));
+        assert_eq!(Config::parse(&file, &[0]), Ok(config), "{file}");
+    }
+}
+
+#[test]
+fn static_entries_must_make_sense() {
+    let file = |entries: &str| {
+        let ports = "[[domain]]\nname = \"wan\"\n[[port]]\nname = \"w\"\ndomain = \"wan\"\n";
+        format!("[[domain]]\nname = \"lan\"\nfdb_max = 10\nstatic = [\n{entries}\n]\n{ports}")
+    };
+    let entry = |mac: &str, rest: &str| format!("{{ mac = \"02:00:00:00:00:{mac}\", port = \"p\"{rest} }},");
+    let many = (10..21).map(|n| entry(&n.to_string(), "")).collect::<Vec<_>>().join("\n");
+    let thrice = [entry("09", ""), entry("09", ", vlan = 1"), entry("09", "")].join("\n");
+    let cases = [
+        ("{ mac = \"02:00:00:00:09\", port = \"p\" }", "5", " 1: mac: \"02:00:00:00:09\" is not a MAC"),
+        ("{ mac = \"00:00:00:00:00:00\", port = \"p\" }", "5", " 1: mac: the MAC address is all zero"),
+        ("{ port = \"p\" }", "5", " 1 has no mac"),
+        ("{ mac = \"02:00:00:00:00:09\" }", "5", " 1 has no port"),
+        ("{ mac = \"02:00:00:00:00:09\", port = \"p q\" }", "5", " 1: port: \"p q\" is not a usable"),
+        ("{ mac = \"02:00:00:00:00:09\", port = \"p\", vid = 1 }", "5", " 1: unknown key \"vid\""),
+        (&thrice, "7", " 3: mac: 02:00:00:00:00:09 is set twice"),
+        (&many, "4", ": has 11 entries where the forwarding database takes 10"),
+    ];
+    for (entries, line, complaint) in cases {
+        let (found, complaint) = (problems(&file(entries)), format!("{line}: domain \"lan\": static{complaint}"));
+        assert!(found.len() == 1 && first(&file(entries)).starts_with(&complaint), "{entries}: {found:?}");
+        assert!(!found[0].hint.is_empty());
+    }
+    let waiting =
+        Config::parse(&file(&[&entry("08", ""), "{ mac = \"02:00:00:00:00:09\", port = \"w\" }"].join("\n")), &[0]);
+    let expected = [
+        "domain \"lan\": static 02:00:00:00:00:08 waits: there is no port \"p\"",
+        "domain \"lan\": static 02:00:00:00:00:09 waits: port \"w\" is in domain \"wan\"",
+    ];
+    assert_eq!(waiting.unwrap().waiting(), expected);
+    let flag: StaticEntry = "mac=02:00:00:00:00:09,port=5,vlan=10".parse().unwrap();
+    let domain = DomainConfig::from_json(&serde_json::json!({"name": "lan", "static": [flag]})).unwrap();
+    assert_eq!(DomainConfig::from_json(&serde_json::to_value(&domain).unwrap()), Ok(domain));
+    for flag in ["", "mac=02:00:00:00:00:09", "port=a", "mac=x,port=a", "mac=02:00:00:00:00:09,port=a,vlan=0"] {
+        assert!(flag.parse::<StaticEntry>().is_err(), "{flag}");
+    }
+}
+
+#[test]
+fn a_switch_has_so_many_groups() {
+    let ports = |groups: usize| {
+        let port = |n: usize| format!("[[port]]\nname = \"p{n}\"\ndomain = \"lan\"\nisolated = [\"g{n}\", \"g0\"]\n");
+        format!("[[domain]]\nname = \"lan\"\n{}", (0..groups).map(port).collect::<String>())
+    };
+    assert!(Config::parse(&ports(GROUPS_MAX), &[0]).is_ok());
+    let refused = format!("{}: port \"p62\": isolated: more than 62 groups in all", 2 + 63 * 4);
+    assert!(first(&ports(GROUPS_MAX + 2)).starts_with(&refused), "{}", first(&ports(GROUPS_MAX + 2)));
+    let isolated =
+        |keys: &str| Config::parse(&one_port(keys), &[0]).map(|config| config.port[0].knobs.isolated.clone());
+    assert_eq!((isolated("isolated = []"), isolated("isolated = false")), (Ok(Isolated::No), Ok(Isolated::No)));
+    assert!(isolated("isolated = [\"true\"]").is_err() && isolated("isolated = [1]").is_err());
+}
+
 const DOCUMENT: &str = include_str!("../../docs/configuration.md");
 
 /// The keys of a table, as the complaint about another one lists them.
@@ -385,6 +485,10 @@ fn the_document_has_every_key() {
     let tables = [
         ("engine", "[engine]\nzzz = 1".to_owned()),
         ("[domain]", "[[domain]]\nname = \"x\"\nzzz = 1".to_owned()),
+        (
+            "[domain]",
+            "[[domain]]\nname = \"x\"\nstatic = [{ mac = \"02:00:00:00:00:01\", port = \"p\", zzz = 1 }]".to_owned(),
+        ),
         ("[port]", one_port("zzz = 1")),
         ("[port]", one_port("routes = [{ to = \"10.1.0.0/16\", zzz = 1 }]")),
         ("[port]", one_port("storm = { zzz = 1 }")),
@@ -403,10 +507,14 @@ fn the_document_has_every_key() {
     }
 }
 
+fn examples() -> Vec<&'static str> {
+    DOCUMENT.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
+}
+
 #[test]
 fn the_documents_examples_are_good() {
-    let examples: Vec<_> = DOCUMENT.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    assert_eq!(examples.len(), 2);
+    let examples = examples();
+    assert_eq!(examples.len(), 3);
     for example in examples {
         let config = Config::parse(example, &[0]).unwrap_or_else(|report| panic!("{report}"));
         assert!(!config.port.is_empty());

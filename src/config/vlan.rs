@@ -171,7 +171,8 @@ fn tunnel(fields: &mut Fields<'_>) -> Option<Tagging> {
     Some(Tagging::Tunnel { vid: vid?, tpid })
 }
 
-fn vid(value: &Value) -> Result<Vid, Invalid> {
+/// The number of a VLAN.
+pub(super) fn vid(value: &Value) -> Result<Vid, Invalid> {
     let number: u16 = integer(1..=Vid::MAX.number(), "")(value)?;
     Vid::new(number).ok_or_else(|| Invalid::new(format!("{number} is out of range"), "1 to 4094"))
 }

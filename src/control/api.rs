@@ -5,16 +5,23 @@
 //! | `GET /v1/version` | [`Version`] |
 //! | `GET /v1/ports` | list of [`PortInfo`] |
 //! | `POST /v1/ports` with a [`PortConfig`](crate::config::PortConfig) | the [`PortInfo`] |
+//! | `GET /v1/ports/NAME` | [`PortInfo`] |
+//! | `PATCH /v1/ports/NAME` with the keys that change | the [`PortInfo`] |
 //! | `DELETE /v1/ports/NAME` | nothing |
 //! | `GET /v1/domains` | list of [`DomainInfo`] |
 //! | `POST /v1/domains` with a [`DomainConfig`](crate::config::DomainConfig) | the [`DomainInfo`] |
+//! | `PATCH /v1/domains/NAME` with the keys that change | the [`DomainInfo`] |
 //! | `DELETE /v1/domains/NAME` | nothing |
 //! | `POST /v1/trace` with a [`trace::TraceRequest`] | [`trace::TraceInfo`] |
 //! | `POST /v1/capture` with a [`capture::CaptureRequest`] | a stream of pcapng or text |
 //! | `DELETE /v1/capture/NUMBER` | nothing; the stream ends |
 //! | `POST /v1/reload` | [`Reloaded`] |
 //! | `GET /v1/metrics` | Prometheus text, as at `[engine] metrics` |
+//! | `GET /v1/config` | what runs, as a [`Config`](crate::config::Config) |
 //! | `GET /v1/fdb` | list of [`FdbInfo`] |
+//! | `POST /v1/fdb` with an [`FdbChange`] | it |
+//! | `DELETE /v1/fdb/DOMAIN/MAC` or `.../VLAN` | nothing |
+//! | `POST /v1/fdb/flush` with an [`FdbFilter`] | nothing |
 //! | `GET /v1/flows` | list of [`FlowInfo`] |
 //! | `GET /v1/drops` | [`Drops`] |
 //! | `GET /v1/workers` | list of [`WorkerInfo`] |
@@ -28,7 +35,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::VlanKeys;
+use crate::config::{FdbFull, Knobs, VlanKeys};
 
 /// The running program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,6 +139,12 @@ pub struct PortInfo {
     /// Where copies of its frames go, in the configuration's keys; and whether they do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirror: Option<MirrorInfo>,
+    /// What it does with the frames of its stations, in the configuration's keys.
+    #[serde(flatten)]
+    pub knobs: Knobs,
+    /// Addresses learned on it now, where one port is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<u32>,
     /// Whether frames can pass.
     pub up: bool,
     /// How it is.
@@ -230,6 +243,12 @@ pub struct DomainInfo {
     pub ageing_s: u32,
     /// Most entries of its FDB.
     pub fdb_max: u32,
+    /// What becomes of a new address when the FDB is full.
+    #[serde(default)]
+    pub fdb_full: FdbFull,
+    /// Static entries of its FDB, active or waiting for their ports.
+    #[serde(default)]
+    pub static_entries: u64,
     /// The bridge's own MAC address.
     pub mac: Option<String>,
     /// Whether ports that have no VLANs of their own are untagged ports of VLAN 1.
@@ -256,9 +275,46 @@ pub struct FdbInfo {
     pub port: String,
     /// Seconds since its last frame.
     pub age_s: u64,
-    /// Whether it never ages: a stage of an embedding program set it. The configuration has no such entries.
+    /// Whether it belongs to the port for good.
     #[serde(rename = "static")]
     pub fixed: bool,
+    /// Whether it counts: false of a static entry whose port is not in the domain, or does not carry the VLAN.
+    #[serde(default = "yes")]
+    pub active: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// An address that is to belong to a port for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FdbChange {
+    /// The domain.
+    pub domain: String,
+    /// The address.
+    pub mac: String,
+    /// The port.
+    pub port: String,
+    /// The VLAN; `None`: that of the port's untagged frames.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
+}
+
+/// Which learned addresses are meant: all that suit every key that is there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FdbFilter {
+    /// Of this domain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// Learned on this port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<String>,
+    /// In the VLANs of this number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
 }
 
 /// An entry of a worker's flow cache.

@@ -4,6 +4,8 @@
 
 mod announce;
 mod capture;
+mod change;
+mod groups;
 mod keeper;
 mod mac;
 mod namespaces;
@@ -31,15 +33,16 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use crossdock_engine::switch::{self, Membership, Switch};
-use crossdock_engine::tables::topology::Domain;
+use crossdock_engine::tables::topology::{Domain, IsolationGroups};
 use crossdock_engine::worker::{Polling, WorkerConfig};
 
 use announce::Announcements;
 use capture::Captures;
+use groups::Groups;
 use mac::Machine;
 use tracing::info;
 
-use crate::config::{Config, DomainConfig, EngineConfig, Guard, Poll, PortConfig};
+use crate::config::{AtLimit, Config, DomainConfig, EngineConfig, FdbFull, Guard, Isolated, Poll, PortConfig};
 use ports::Common;
 use roster::Roster;
 
@@ -50,6 +53,7 @@ pub struct Service {
     /// Told when a port is no longer being opened.
     settled: Condvar,
     domains: Mutex<BTreeMap<String, DomainConfig>>,
+    groups: Mutex<Groups>,
     engine: EngineConfig,
     machine: Machine,
     /// The file that it was made from, and is made like again by a reload.
@@ -87,6 +91,7 @@ impl Service {
             roster: Mutex::default(),
             settled: Condvar::new(),
             domains: Mutex::default(),
+            groups: Mutex::default(),
             engine: config.engine.clone(),
             machine: Machine::this(),
             source: None,
@@ -134,6 +139,8 @@ impl Service {
 
     fn make_domain(&self, domain: &DomainConfig) -> Result<(), Refusal> {
         self.switch.add_domain(engine_domain(domain))?;
+        let replaced = self.switch.replace_statics(&domain.name, &domain.statics.to_engine());
+        replaced.inspect_err(|_| _ = self.switch.remove_domain(&domain.name))?;
         locked(&self.domains).insert(domain.name.clone(), domain.clone());
         Ok(())
     }
@@ -143,8 +150,25 @@ impl Service {
     /// # Errors
     /// There is none of that name, or no memory for its FDB.
     fn change_domain(&self, domain: &DomainConfig) -> Result<(), Refusal> {
-        self.switch.change_domain(engine_domain(domain))?;
-        locked(&self.domains).insert(domain.name.clone(), domain.clone());
+        self.change_domain_within(&mut locked(&self.domains), domain)
+    }
+
+    fn change_domain_within(
+        &self,
+        domains: &mut BTreeMap<String, DomainConfig>,
+        domain: &DomainConfig,
+    ) -> Result<(), Refusal> {
+        let known = domains.get(&domain.name).map_or(0, |known| known.statics.0.len());
+        let replace = || self.switch.replace_statics(&domain.name, &domain.statics.to_engine());
+        // Whichever way the limit moves, the entries fit all the time.
+        if domain.statics.0.len() <= known {
+            replace()?;
+            self.switch.change_domain(engine_domain(domain))?;
+        } else {
+            self.switch.change_domain(engine_domain(domain))?;
+            replace()?;
+        }
+        domains.insert(domain.name.clone(), domain.clone());
         Ok(())
     }
 
@@ -184,6 +208,7 @@ fn engine_domain(domain: &DomainConfig) -> Domain {
     Domain {
         ageing_s: domain.ageing_s,
         fdb_max: domain.fdb_max as usize,
+        fdb_refuse: domain.fdb_full == FdbFull::Refuse,
         mac: domain.mac,
         vlan_filtering: domain.vlan_filtering,
         ..Domain::new(&domain.name)
@@ -206,10 +231,18 @@ fn engine_config(engine: &EngineConfig) -> switch::Config {
 }
 
 /// How a port takes part. Its MAC address is known by now, if it is a TAP.
-fn membership(port: &PortConfig) -> Membership {
+fn membership(port: &PortConfig, groups: IsolationGroups) -> Membership {
+    let knobs = &port.knobs;
     Membership {
         domain: port.domain.clone(),
-        isolated: port.isolated,
+        isolated: knobs.isolated == Isolated::Yes,
+        groups,
+        learning: knobs.learning,
+        mac_limit: knobs.mac_limit,
+        pass_unlearned: knobs.at_limit == AtLimit::Pass,
+        locked: knobs.locked,
+        hairpin: knobs.hairpin,
+        floods: knobs.floods(),
         storm: port.storm.caps(port.kind),
         vlan: port.vlan.clone().map(|vlan| vlan.0).unwrap_or_default(),
         guard: Guard::of(port),

@@ -7,7 +7,7 @@
 //! or removes ports does so under `running`, so that the end of the switch waits for it; what is long looks at `ending`.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, MutexGuard, PoisonError, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLockReadGuard};
 
 use crossdock_engine::ports::tap::remove_together;
 use crossdock_engine::switch::{self, Membership, close};
@@ -77,26 +77,35 @@ impl Service {
 
     /// Gives the switch what was made for ports.
     fn give(&self, ports: &[&PortConfig], made: Vec<Result<Made, Refusal>>) -> Vec<Result<(), Refusal>> {
-        let members: Vec<Membership> = {
-            let roster = self.roster();
-            ports.iter().map(|port| membership(&roster.with_mac(port))).collect()
-        };
+        let members: Vec<_> = made.into_iter().zip(ports).map(|(made, port)| self.with_groups(made, port)).collect();
         let (mut news, mut handles) = (Vec::new(), Vec::new());
-        for (made, member) in made.into_iter().zip(&members) {
-            handles.push(made.map(|Made { port, handle }| {
+        for made in members {
+            handles.push(made.map(|(Made { port, handle }, member)| {
                 news.push((port, member));
                 handle
             }));
         }
-        let mut added = self.switch.add_ports(news).into_iter();
+        let (opened, members): (Vec<_>, Vec<Membership>) = news.into_iter().unzip();
+        let mut added = self.switch.add_ports(opened.into_iter().zip(&members).collect()).into_iter();
         let mut enter = |(handle, port): (Result<Arc<dyn Handle>, Refusal>, &&PortConfig)| {
             let handle = handle?;
             let added = added.next().unwrap_or(Err(switch::Error::Stopped));
-            added.inspect_err(|_| self.forget(&port.name))?;
+            added.inspect_err(|_| {
+                locked(&self.groups).leave(&port.knobs.isolated);
+                self.forget(&port.name);
+            })?;
             self.opened(&port.name, handle);
             Ok(())
         };
         handles.into_iter().zip(ports).map(&mut enter).collect()
+    }
+
+    /// Takes a port that was made into its groups; how it is to take part.
+    fn with_groups(&self, made: Result<Made, Refusal>, port: &PortConfig) -> Result<(Made, Membership), Refusal> {
+        let made = made?;
+        let groups = locked(&self.groups).join(&port.knobs.isolated).inspect_err(|_| self.forget(&port.name));
+        let wanted = self.roster().with_mac(port);
+        groups.map(|groups| (made, membership(&wanted, groups))).map_err(|refusal| refusal.of_port(&port.name))
     }
 
     /// A port is open.
@@ -129,11 +138,20 @@ impl Service {
     /// # Errors
     /// There is no such port or domain.
     pub(super) fn change_port(&self, port: &PortConfig) -> Result<(), Refusal> {
-        let mut roster = self.when_settled(&[&port.name]);
-        self.switch.change_port(&port.name, &membership(&roster.with_mac(port)))?;
-        if let Some(entry) = roster.get_mut(&port.name) {
-            entry.config = port.clone();
-        }
+        self.change_within(&mut self.when_settled(&[&port.name]), port)
+    }
+
+    /// The same with the roster at hand.
+    pub(super) fn change_within(&self, roster: &mut Roster, port: &PortConfig) -> Result<(), Refusal> {
+        let isolated = &port.knobs.isolated;
+        let groups = locked(&self.groups).join(isolated).map_err(|refusal| refusal.of_port(&port.name))?;
+        let changed = self.switch.change_port(&port.name, &membership(&roster.with_mac(port), groups));
+        let Some(entry) = roster.get_mut(&port.name).filter(|_| changed.is_ok()) else {
+            locked(&self.groups).leave(isolated);
+            return Ok(changed?);
+        };
+        let before = std::mem::replace(&mut entry.config, port.clone());
+        locked(&self.groups).leave(&before.knobs.isolated);
         Ok(())
     }
 
@@ -162,7 +180,10 @@ impl Service {
         remove_together(&handles.iter().filter_map(|handle| handle.tap().cloned()).collect::<Vec<_>>());
         close(queues);
         let mut roster = self.roster();
-        names.iter().for_each(|name| roster.remove(name));
+        for name in names {
+            roster.get(name).into_iter().for_each(|entry| locked(&self.groups).leave(&entry.config.knobs.isolated));
+            roster.remove(name);
+        }
         Ok(())
     }
 
@@ -192,14 +213,8 @@ impl Service {
         if *running { Ok(running) } else { Err(ended()) }
     }
 
-    /// The roster, when none of these ports is being opened any more.
-    fn when_settled(&self, names: &[&str]) -> MutexGuard<'_, Roster> {
-        let settled = self.settled.wait_while(self.roster(), |roster| roster.is_opening(names));
-        settled.unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Refuses before any interface is made for nothing.
-    fn check_domain(&self, port: &PortConfig) -> Result<(), Refusal> {
+    pub(super) fn check_domain(&self, port: &PortConfig) -> Result<(), Refusal> {
         let domains = locked(&self.domains);
         if domains.contains_key(&port.domain) { Ok(()) } else { Err(no_domain(port, domains.keys())) }
     }

@@ -30,6 +30,11 @@ pub enum Kind {
 }
 
 impl Refusal {
+    /// The same, of a port.
+    pub(super) fn of_port(self, name: &str) -> Self {
+        Self { what: format!("port {name}: {}", self.what), ..self }
+    }
+
     pub(crate) fn new(kind: Kind, what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { kind, what: what.into(), hint: Some(hint.into()) }
     }
@@ -44,6 +49,7 @@ impl From<Error> for Refusal {
             }
             Error::InUse(_) => (Kind::Conflict, Some("remove its ports first")),
             Error::Full(_) => (Kind::Conflict, None),
+            Error::FdbFull(_) => (Kind::Conflict, Some("a larger fdb_max, or fewer static entries")),
             Error::TooLong(_) => (Kind::Invalid, None),
             Error::Open(..) | Error::Memory(_) | Error::Stopped => (Kind::Failed, None),
         };

@@ -4,7 +4,7 @@ use tracing::{error, info, warn};
 
 use super::{Kind, Refusal, Service, keeper, locked};
 use crate::config::difference::{Action, Difference, Item, ItemKind, Purpose, Step};
-use crate::config::{self, Config, LoadError, PortConfig, Problem, Report};
+use crate::config::{self, LoadError, PortConfig, Problem, Report};
 use crate::control::api::{ProblemInfo, ReloadFailure, Reloaded, ReloadedItem};
 
 /// Why nothing was changed.
@@ -65,21 +65,13 @@ impl Service {
             .filter(|entry| can_be_made(&entry.config))
             .map(|entry| entry.config.name.clone())
             .collect();
-        let difference = Difference::between(&self.running(), &gone, &wanted);
+        let difference = Difference::between(&self.running_config(), &gone, &wanted);
         let problems: Vec<_> = difference.steps.iter().filter_map(|step| missing_namespace(&step.action)).collect();
         if !problems.is_empty() {
             return Err(LoadError::Invalid { path: file, report: Report { problems } }.into());
         }
+        wanted.waiting().iter().for_each(|waiting| warn!("{waiting}"));
         Ok(Reloaded { file: file.display().to_string(), ..self.go(difference) })
-    }
-
-    /// What runs now, as a configuration.
-    fn running(&self) -> Config {
-        Config {
-            engine: self.engine.clone(),
-            domain: locked(&self.domains).values().cloned().collect(),
-            port: self.roster().iter().map(|entry| entry.config.clone()).collect(),
-        }
     }
 
     /// Does every step; one that fails does not keep the others from being done.

@@ -7,12 +7,12 @@ use crossdock_engine::drop::DropReason;
 use crossdock_engine::flow::FlowKey;
 use crossdock_engine::ports::{NetnsId, NetnsNames};
 use crossdock_engine::program::Action;
-use crossdock_engine::switch::{DomainStatus, FdbStatus, FlowStatus, Mirror, PortStatus, WorkerStatus};
+use crossdock_engine::switch::{self, DomainStatus, FdbStatus, FlowStatus, Mirror, PortStatus, WorkerStatus};
 use crossdock_engine::tables::vlan::Tagging;
 
 use super::roster::Entry;
 use super::{Refusal, Service};
-use crate::config::{PortKind, VlanKeys};
+use crate::config::{FdbFull, PortKind, VlanKeys};
 use crate::control::api::{
     DomainInfo, DropInfo, Drops, FdbInfo, FlowInfo, MirrorInfo, OffloadInfo, PortInfo, PortState, WorkerInfo,
 };
@@ -30,6 +30,16 @@ impl Service {
     pub fn port(&self, name: &str) -> Option<PortInfo> {
         let status = self.switch.port(name)?;
         Some(port(self.roster().get(name)?, status, &OnceCell::new()))
+    }
+
+    /// One port, with what a worker has to be asked for.
+    ///
+    /// # Errors
+    /// There is no such port, or the switch has stopped.
+    pub fn port_in_full(&self, name: &str) -> Result<PortInfo, Refusal> {
+        let addresses = self.switch.learned_on(name)?;
+        let port = self.port(name).map(|port| PortInfo { addresses: Some(addresses), ..port });
+        port.ok_or_else(|| switch::Error::Unknown(format!("port {name}")).into())
     }
 
     /// All domains.
@@ -111,9 +121,11 @@ fn port(entry: &Entry, status: PortStatus, names: &OnceCell<NetnsNames>) -> Port
         netns,
         kind: status.kind.into(),
         domain: status.domain.unwrap_or_default(),
-        vlan: (status.vlan != Tagging::Transparent).then(|| VlanKeys::of(&status.vlan)),
+        vlan: (status.view.vlan != Tagging::Transparent).then(|| VlanKeys::of(&status.view.vlan)),
         guard: entry.config.guard.as_ref().map(|guard| serde_json::json!(guard)),
         mirror: status.mirror.map(mirror),
+        knobs: entry.config.knobs.clone(),
+        addresses: None,
         up: state == PortState::Up,
         state,
         reason,
@@ -174,6 +186,8 @@ fn domain(fdb_entries: u64, status: DomainStatus) -> DomainInfo {
         name: status.name,
         ageing_s: status.ageing_s,
         fdb_max: u32::try_from(status.fdb_max).unwrap_or(u32::MAX),
+        fdb_full: if status.fdb_refuse { FdbFull::Refuse } else { FdbFull::Evict },
+        static_entries: status.statics as u64,
         mac: status.mac.map(|mac| mac.to_string()),
         vlan_filtering: status.vlan_filtering,
         ports: status.ports,
@@ -190,6 +204,7 @@ fn fdb_entry(status: FdbStatus) -> FdbInfo {
         port: status.port,
         age_s: status.age.as_secs(),
         fixed: status.fixed,
+        active: status.active,
     }
 }
 

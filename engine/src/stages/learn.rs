@@ -4,6 +4,7 @@ use super::Stage;
 use crate::drop::DropReason;
 use crate::flow::{Depth, Flow, Verdict};
 use crate::tables::fdb::Learned;
+use crate::tables::topology::{DomainId, PortView};
 
 /// Source address learning.
 pub struct Learn;
@@ -27,8 +28,11 @@ impl Stage for Learn {
         if flow.tables.topology.domain(domain).is_some_and(|domain| domain.mac == Some(source)) {
             return Verdict::Drop(DropReason::SourceOwn);
         }
-        if flow.tables.topology.port(port).is_some_and(|view| view.locked || !view.learning) {
-            return unlearned(flow);
+        let plain = |view: &PortView| view.learning && !view.locked;
+        if !flow.tables.topology.port(port).is_none_or(plain)
+            && let Some(verdict) = restricted(flow, domain)
+        {
+            return verdict;
         }
         let learned = flow.tables.learn(domain, (vlan, source), port, flow.now);
         flow.explain(why(learned));
@@ -47,9 +51,11 @@ fn after(learned: Learned, flow: &mut Flow<'_>) -> Verdict {
             flow.once();
             flow.is_pinned_elsewhere = true;
         }
+        Learned::Fixed => return Verdict::Drop(DropReason::SourceStatic),
         Learned::Limited => {
             flow.once();
             let passes = flow.tables.topology.port(flow.key().port).is_some_and(|port| port.pass_unlearned);
+            flow.explain(if passes { "it passes without being learned" } else { "it may not pass" });
             return if passes { Verdict::Continue } else { Verdict::Drop(DropReason::MacLimit) };
         }
         _ => {}
@@ -57,27 +63,31 @@ fn after(learned: Learned, flow: &mut Flow<'_>) -> Verdict {
     Verdict::Continue
 }
 
-/// A port that learns nothing: its frames pass, but on one that is locked only those of addresses that are known there.
+/// A port that is locked, or learns nothing. On one that is locked only sources pass that are known there. `None` where the address
+/// may be learned.
 #[cold]
-fn unlearned(flow: &mut Flow<'_>) -> Verdict {
+fn restricted(flow: &mut Flow<'_>, domain: DomainId) -> Option<Verdict> {
     let (port, who) = (flow.key().port, (flow.vlan(), flow.key().eth_src));
-    let is_known_here = flow.domain().is_some_and(|domain| flow.tables.lookup(domain, who) == Some(port));
-    match flow.tables.topology.port(port).is_some_and(|view| view.locked) {
-        true if !is_known_here => {
-            flow.explain("the port is locked, and the source not known here");
-            // The next frame is let in as soon as the address is.
-            flow.once();
-            Verdict::Drop(DropReason::Locked)
-        }
-        true => {
-            flow.explain("the port is locked, and the source known here");
-            Verdict::Continue
-        }
-        false => {
-            flow.explain("the port learns no addresses");
-            Verdict::Continue
-        }
+    let view = flow.tables.topology.port(port)?;
+    let (locked, learning) = (view.locked, view.learning);
+    if locked && flow.tables.lookup(domain, who) != Some(port) {
+        flow.explain("the port is locked, and the source not known here");
+        // The next frame is let in as soon as the address is.
+        flow.once();
+        return Some(Verdict::Drop(DropReason::Locked));
     }
+    if locked {
+        flow.explain("the port is locked, and the source known here");
+    }
+    if learning {
+        return None;
+    }
+    if flow.tables.is_fixed_elsewhere(domain, who, port) {
+        flow.explain(why(Learned::Fixed));
+        return Some(Verdict::Drop(DropReason::SourceStatic));
+    }
+    flow.explain("the port learns no addresses");
+    Some(Verdict::Continue)
 }
 
 /// A trace's words.
@@ -90,7 +100,7 @@ fn why(learned: Learned) -> &'static str {
         Learned::Pinned => "source jumps between ports: pinned to one",
         Learned::Refused => "source jumps between ports, and is pinned to another",
         Learned::Deferred => "source not learned now: the other workers must hear of it first",
-        Learned::Fixed => "source set by the configuration: stays where it is",
+        Learned::Fixed => "source belongs to another port by a static entry",
         Learned::Full => "source new, but the table is full: not learned",
         Learned::Limited => "source new, but the port has as many addresses as it may",
     }

@@ -10,12 +10,14 @@ mod numbers;
 mod pages;
 mod ports;
 mod registry;
+mod statics;
 mod status;
 mod workers;
 
 pub use capture::{Capture, CaptureConfig};
 pub use closing::close;
 pub use pages::{FdbStatus, FlowStatus};
+pub use statics::StaticEntry;
 pub use status::{Conservation, DomainStatus, PortStatus, WorkerStatus};
 
 use crate::flow::PortId;
@@ -23,7 +25,7 @@ use crate::frame::Arena;
 use crate::guard::Guard;
 use crate::stages::Stage;
 use crate::tables::storm::StormCaps;
-use crate::tables::topology::{Change, Domain, DomainId, PortView};
+use crate::tables::topology::{Change, Domain, DomainId, Floods, IsolationGroups, PortView};
 use crate::tables::vlan::Tagging;
 use crate::worker::{Command, ELSEWHERE, Event, Polling, SPIN, WorkerConfig};
 use crossbeam::channel::Receiver;
@@ -31,6 +33,9 @@ use registry::Registry;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use workers::Workers;
+
+/// Changes that workers are given at once.
+const TOGETHER: usize = 256;
 
 /// How a switch is built.
 pub struct Config {
@@ -62,12 +67,26 @@ impl Default for Config {
 }
 
 /// How a port takes part.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Membership {
     /// The name of its domain.
     pub domain: String,
-    /// Exchanges frames only with ports that are not isolated.
+    /// Exchanges frames only with ports that are not isolated: it is of [`IsolationGroups::COMMON`].
     pub isolated: bool,
+    /// Further groups of ports that it is isolated from.
+    pub groups: IsolationGroups,
+    /// Whether source addresses are learned on it. What it has learned stays until it ages.
+    pub learning: bool,
+    /// Most addresses learned on it, 0 for no limit; frames from further ones are dropped. What it has learned stays.
+    pub mac_limit: u32,
+    /// Frames from addresses beyond the limit pass without being learned.
+    pub pass_unlearned: bool,
+    /// Only addresses that are known on it already may be sources (Linux's `locked`).
+    pub locked: bool,
+    /// Frames may leave by it that came in by it (Linux's `hairpin`).
+    pub hairpin: bool,
+    /// What may be flooded to it.
+    pub floods: Floods,
     /// Caps on what it may flood.
     pub storm: StormCaps,
     /// How it takes part in VLANs. A transparent port is one of VLAN 1, untagged, in a domain with `vlan_filtering`.
@@ -89,6 +108,27 @@ pub struct Mirror {
     pub egress: bool,
 }
 
+impl Default for Membership {
+    fn default() -> Membership {
+        let usual = PortView::default();
+        Membership {
+            domain: String::new(),
+            isolated: usual.isolated,
+            groups: usual.groups,
+            learning: usual.learning,
+            mac_limit: usual.mac_limit,
+            pass_unlearned: usual.pass_unlearned,
+            locked: usual.locked,
+            hairpin: usual.hairpin,
+            floods: usual.floods,
+            storm: usual.storm,
+            vlan: usual.vlan,
+            guard: None,
+            mirror: None,
+        }
+    }
+}
+
 impl Membership {
     /// An ordinary port of a domain.
     pub fn of(domain: &str) -> Membership {
@@ -97,9 +137,22 @@ impl Membership {
 
     /// What the pipeline must know of such a member of a domain.
     fn view(&self, domain: DomainId) -> PortView {
-        let Membership { isolated, storm, ref vlan, ref guard, .. } = *self;
-        let (vlan, guard) = (vlan.clone(), guard.clone());
-        PortView { domain: Some(domain), isolated, storm, vlan, guard, ..PortView::default() }
+        let Membership { isolated, groups, learning, mac_limit, pass_unlearned, locked, hairpin, .. } = *self;
+        PortView {
+            domain: Some(domain),
+            isolated,
+            groups,
+            storm: self.storm,
+            vlan: self.vlan.clone(),
+            guard: self.guard.clone(),
+            learning,
+            mac_limit,
+            pass_unlearned,
+            locked,
+            hairpin,
+            floods: self.floods,
+            ..PortView::default()
+        }
     }
 }
 
@@ -115,6 +168,9 @@ pub enum Error {
     /// A domain that still has ports cannot be removed.
     #[error("domain {0} still has ports")]
     InUse(String),
+    /// A domain has as many static entries as its forwarding database takes.
+    #[error("domain {0} takes no more static entries than addresses (fdb_max)")]
+    FdbFull(String),
     /// More than 65535 ports or domains.
     #[error("no number is left for another {0}")]
     Full(&'static str),
@@ -191,20 +247,25 @@ impl Switch {
     }
 
     /// Gives a bridge domain other limits while its ports work on. Another `fdb_max` means another forwarding database,
-    /// empty at first: frames are flooded until it has learned.
+    /// empty but for its static entries: frames are flooded until it has learned.
     ///
     /// # Errors
-    /// When it does not exist, there is no memory for its forwarding database, or the switch has stopped.
+    /// When it does not exist, has more static entries than it could hold then, there is no memory for its forwarding database,
+    /// or the switch has stopped.
     pub fn change_domain(&self, domain: Domain) -> Result<(), Error> {
         let mut registry = self.registry();
         let id = registry.domain_id(&domain.name)?;
-        let filtering = domain.vlan_filtering;
+        if registry.statics.count(id) > domain.fdb_max {
+            return Err(Error::FdbFull(domain.name));
+        }
+        let (filtering, fdb_max) = (domain.vlan_filtering, domain.fdb_max);
         let before = registry.change_domain(id, domain);
         self.publish_domain(&registry, id)?;
-        if before.is_some_and(|before| before.vlan_filtering != filtering) {
+        if before.as_ref().is_some_and(|before| before.vlan_filtering != filtering) {
             registry.members(id).try_for_each(|port| self.publish_port(&registry, port))?;
         }
-        Ok(())
+        let changes = registry.settle_domain(id, before.is_some_and(|before| before.fdb_max != fdb_max));
+        self.publish_all(&changes)
     }
 
     /// Puts an open port into another domain, or changes how it takes part, without closing it: no frame is lost.
@@ -215,7 +276,9 @@ impl Switch {
         let mut registry = self.registry();
         let domain = registry.domain_id(&membership.domain)?;
         let id = registry.change_port(name, membership.view(domain), membership.mirror.clone())?;
-        self.publish_port(&registry, id)
+        self.publish_port(&registry, id)?;
+        let changes = registry.settle_port(name);
+        self.publish_all(&changes)
     }
 
     /// Removes a bridge domain without ports.
@@ -225,20 +288,21 @@ impl Switch {
     pub fn remove_domain(&self, name: &str) -> Result<(), Error> {
         let mut registry = self.registry();
         let id = registry.remove_domain(name)?;
+        registry.statics.remove_domain(id);
         self.publish_domain(&registry, id)
     }
 
     /// Returns when every worker knows a port as the registry does.
     fn publish_port(&self, registry: &Registry, id: PortId) -> Result<(), Error> {
-        self.publish(|| Change::Port(id, registry.view(id)))
+        self.publish_ports(registry, &[id])
     }
 
     /// Returns when every worker knows a domain as the registry does.
     fn publish_domain(&self, registry: &Registry, id: DomainId) -> Result<(), Error> {
-        self.publish(|| Change::Domain(id, registry.domain(id).cloned()))
+        self.publish_all(&[Change::Domain(id, registry.domain(id).cloned())])
     }
 
-    /// The same of several ports, which costs hardly more.
+    /// The same of several ports, which costs hardly more. (A copy of a view would have storm caps of its own.)
     fn publish_ports(&self, registry: &Registry, ids: &[PortId]) -> Result<(), Error> {
         let everywhere = ids.iter().flat_map(|&id| self.workers.numbers().map(move |worker| (worker, id)));
         let changes = everywhere.map(|(worker, id)| {
@@ -248,11 +312,20 @@ impl Switch {
         self.workers.ask_each(changes).map(drop)
     }
 
-    /// Every worker takes the change, also where one has no memory for it. Forwarding databases that they no longer need are
-    /// freed here.
-    fn publish(&self, change: impl Fn() -> Change) -> Result<(), Error> {
-        let made = self.workers.ask_all(|done| Command::Change(change(), done))?;
-        made.into_iter().try_for_each(|made| made.map(drop)).map_err(Error::Memory)
+    /// Returns when every worker has taken the changes, some at a time, also where one has no memory for it. Forwarding
+    /// databases that they no longer need are freed here.
+    fn publish_all(&self, changes: &[Change]) -> Result<(), Error> {
+        let mut made = Ok(());
+        for some in changes.chunks(TOGETHER) {
+            let everywhere = some.iter().flat_map(|change| self.workers.numbers().map(move |worker| (worker, change)));
+            let commands = everywhere.map(|(worker, change)| {
+                let change = change.clone();
+                (worker, move |done| Command::Change(change, done))
+            });
+            let taken = self.workers.ask_each(commands)?;
+            made = taken.into_iter().fold(made, |made, taken| made.and(taken.map(drop)));
+        }
+        made.map_err(Error::Memory)
     }
 
     /// The registry is a plain value, sound after any panic.

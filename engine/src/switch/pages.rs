@@ -31,8 +31,10 @@ pub struct FdbStatus {
     pub port: String,
     /// Since it was last seen. Frames of cached flows are noted about once a second.
     pub age: Duration,
-    /// Set by a stage of the embedding program ([`Tables::set_fixed`](crate::tables::Tables::set_fixed)): it never ages.
+    /// It is a static entry ([`Switch::set_static`]), or was set by a stage of the embedding program: it never ages.
     pub fixed: bool,
+    /// False of a static entry that waits for its port.
+    pub active: bool,
 }
 
 /// A cached flow.
@@ -55,7 +57,7 @@ pub struct FlowStatus {
 }
 
 impl Switch {
-    /// All addresses of all domains, asked for page by page.
+    /// All addresses of all domains, asked for page by page; also static entries that wait for their ports.
     ///
     /// # Errors
     /// When the switch has stopped.
@@ -72,8 +74,9 @@ impl Switch {
             port: registry.port(entry.port).map_or_else(|| "-".into(), |p| p.name.clone()),
             age: Duration::from_millis(age.into()),
             fixed: entry.fixed,
+            active: true,
         };
-        Ok(known.into_iter().map(status).collect())
+        Ok(known.into_iter().map(status).chain(registry.waiting_statics()).collect())
     }
 
     /// What is known of the addresses of domains. Every worker knows all; the one that an address's frames come to has seen it

@@ -10,7 +10,7 @@ use super::registry::{Registered, Registry, station};
 use super::{Error, Membership, Switch, close};
 use crate::flow::PortId;
 use crate::ports::{Caps, Port, Queue};
-use crate::tables::topology::PortView;
+use crate::tables::topology::{Change, PortView};
 use crate::worker::{Attachment, Command};
 use crossbeam::channel::Sender;
 use std::sync::Arc;
@@ -53,11 +53,22 @@ impl Switch {
         };
         let entered: Vec<_> =
             opened.into_iter().map(|(opened, membership)| opened.and_then(|port| enter(port, membership))).collect();
-        let ids: Vec<PortId> = hands.iter().map(|(id, _)| *id).collect();
-        match self.attach(&registry, hands).and_then(|()| self.publish_mirrors(&registry, &ids)) {
+        let ids: Vec<PortId> = entered.iter().flatten().copied().collect();
+        let settled = self
+            .attach(&registry, hands)
+            .and_then(|()| self.publish_mirrors(&registry, &ids))
+            .and_then(|()| self.settle_ports(&mut registry, &ids));
+        match settled {
             Ok(()) => entered,
             Err(_) => entered.into_iter().map(|result| result.and(Err(Error::Stopped))).collect(),
         }
+    }
+
+    /// Tells the workers of addresses that belong to new ports.
+    fn settle_ports(&self, registry: &mut Registry, ids: &[PortId]) -> Result<(), Error> {
+        let names: Vec<String> = ids.iter().filter_map(|&id| registry.name(id).map(str::to_owned)).collect();
+        let changes: Vec<Change> = names.iter().flat_map(|name| registry.settle_port(name)).collect();
+        self.publish_all(&changes)
     }
 
     /// Reserves the name of a port and opens it.
@@ -162,8 +173,10 @@ impl Switch {
         let ids = names.iter().map(|name| registry.port_id(name.as_ref())).collect::<Result<Vec<_>, _>>()?;
         let queues = self.detach(&registry, &ids)?;
         names.iter().for_each(|name| registry.remove_port(name.as_ref()));
-        self.publish_ports(&registry, &ids)?;
-        // Before their numbers are used again.
+        // Mirrors to them end before their numbers are used again.
+        let mut changes: Vec<Change> = ids.iter().map(|&id| Change::Port(id, None)).collect();
+        changes.extend(names.iter().flat_map(|name| registry.settle_port(name.as_ref())));
+        self.publish_all(&changes)?;
         self.publish_mirrors(&registry, &ids)?;
         Ok(queues)
     }

@@ -4,6 +4,7 @@
 
 use super::mirrors::Mirrors;
 use super::numbers::Numbers;
+use super::statics::Statics;
 use super::{Error, Mirror};
 use crate::flow::PortId;
 use crate::ports::Caps;
@@ -58,6 +59,8 @@ pub(super) struct Registry {
     loads: Vec<usize>,
     /// Which ports have mirrors to which.
     mirrors: Mirrors,
+    /// Addresses that belong to ports for good.
+    pub statics: Statics,
     /// The counters of all removed ports together, so that sums over the switch stay whole.
     gone: PortCounters,
 }

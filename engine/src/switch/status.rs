@@ -8,8 +8,7 @@ use crate::flow::PortId;
 use crate::frame::Offload;
 use crate::ports::Caps;
 use crate::stats::PortCounters;
-use crate::tables::topology::DomainId;
-use crate::tables::vlan::Tagging;
+use crate::tables::topology::{DomainId, PortView};
 use crate::trace::{Hypothesis, Trace};
 use crate::wire::Mac;
 use crate::wire::vnet::MAX_FRAME;
@@ -26,10 +25,8 @@ pub struct PortStatus {
     pub kind: &'static str,
     /// The domain it belongs to.
     pub domain: Option<String>,
-    /// Isolated from other isolated ports.
-    pub isolated: bool,
-    /// How it takes part in the VLANs of its domain now.
-    pub vlan: Tagging,
+    /// How it takes part in its domain now.
+    pub view: PortView,
     /// Whether frames can pass.
     pub up: bool,
     /// Where copies of its frames go, and whether that port is there and up.
@@ -49,6 +46,10 @@ pub struct DomainStatus {
     pub ageing_s: u32,
     /// Most addresses learned.
     pub fdb_max: usize,
+    /// Whether a full forwarding database refuses new addresses.
+    pub fdb_refuse: bool,
+    /// Static entries, active or waiting.
+    pub statics: usize,
     /// The engine's own address.
     pub mac: Option<Mac>,
     /// Whether ports that know of no VLANs are untagged ports of VLAN 1.
@@ -122,6 +123,15 @@ impl Switch {
         Some(status(&registry, id, registry.port(id)?))
     }
 
+    /// How many addresses were learned on a port. Every worker knows all; the first is asked.
+    ///
+    /// # Errors
+    /// When there is no such port, or the switch has stopped.
+    pub fn learned_on(&self, port: &str) -> Result<u32, Error> {
+        let port = self.registry().port_id(port)?;
+        self.workers.ask(0, |reply| Command::CountLearned(port, reply))
+    }
+
     /// How many addresses each domain has learned, by the domain's name. Every worker knows all; the first is asked.
     ///
     /// # Errors
@@ -145,6 +155,8 @@ impl Switch {
             name: domain.name.clone(),
             ageing_s: domain.ageing_s,
             fdb_max: domain.fdb_max,
+            fdb_refuse: domain.fdb_refuse,
+            statics: registry.statics.count(id),
             mac: domain.mac,
             vlan_filtering: domain.vlan_filtering,
             ports: members.remove(&id).unwrap_or_default(),
@@ -251,8 +263,7 @@ fn status(registry: &Registry, id: PortId, port: &Registered) -> PortStatus {
         name: port.name.clone(),
         kind: port.kind,
         domain: domain.map(|domain| domain.name.clone()),
-        isolated: port.view.isolated,
-        vlan: registry.view(id).map(|view| view.vlan).unwrap_or_default(),
+        view: registry.view(id).unwrap_or_default(),
         up: port.up.load(Relaxed),
         mirror: port.mirror.clone().map(|mirror| {
             let shows = registry.port_id(&mirror.to).ok().and_then(|to| registry.port(to));

@@ -1,5 +1,6 @@
 //! What the stages know. One instance per worker: nothing here is shared.
 
+mod by_hand;
 pub mod fdb;
 pub mod gossip;
 mod rehearsal;
@@ -103,8 +104,8 @@ pub(crate) struct Ingress {
     domain: DomainId,
     /// Groups of ports that it is isolated from, and [`CLOSED`].
     kept_out: u64,
-    /// What the entries of its addresses name.
-    owner: u16,
+    /// What the entries of its addresses name: of those that were learned, and of those that were set.
+    owners: [u16; 2],
     /// The domain's own address.
     own: Mac,
     /// It has a limit of addresses.
@@ -248,12 +249,12 @@ impl Tables {
         made
     }
 
-    /// Takes a change of the topology. A port that is in another domain than before, or whose VLANs change, loses what was
+    /// Takes a change. A port that is in another domain than before, or whose VLANs change, loses what was
     /// learned on it. All workers of a switch take the same changes in the same order. Gives back a forwarding database that
     /// is no longer needed: freeing its memory takes long.
     ///
     /// # Errors
-    /// When there is no memory for the forwarding database of a domain; it floods.
+    /// When there is no memory for the forwarding database of a domain, which floods then, or for an entry of it.
     pub fn apply(&mut self, change: Change) -> io::Result<Option<Fdb>> {
         self.era += 1;
         match change {
@@ -262,6 +263,18 @@ impl Tables {
                 Ok(None)
             }
             Change::Domain(id, domain) => self.change_domain(id, domain),
+            Change::Static(domain, who, Some(port)) => match self.set_fixed(domain, who, port, Millis::default()) {
+                Learned::Full => Err(io::ErrorKind::OutOfMemory.into()),
+                _ => Ok(None),
+            },
+            Change::Static(domain, who, None) => {
+                self.forget(domain, who);
+                Ok(None)
+            }
+            Change::Flush(domain, port) => {
+                self.flush(domain, port);
+                Ok(None)
+            }
         }
     }
 
@@ -354,16 +367,6 @@ impl Tables {
         }
     }
 
-    /// Forgets what was learned in a domain, on one port or on all.
-    pub fn flush(&mut self, domain: DomainId, port: Option<PortId>) {
-        let members = self.topology.domain(domain).map(|domain| domain.members.clone()).unwrap_or_default();
-        let Some(fdb) = self.fdb_mut(domain) else { return };
-        members.into_iter().filter(|&member| port.is_none_or(|port| port == member)).for_each(|member| {
-            fdb.flush_port(member);
-        });
-        self.invalidate_domain(Some(domain));
-    }
-
     /// The forwarding database of a domain.
     #[inline]
     pub fn fdb(&self, domain: DomainId) -> Option<&Fdb> {
@@ -386,20 +389,6 @@ impl Tables {
     pub fn fdb_sizes(&self) -> Vec<(DomainId, usize)> {
         let present = (0..=u16::MAX).map(DomainId).zip(&self.domains);
         present.filter_map(|(domain, state)| state.fdb.as_ref().map(|fdb| (domain, fdb.len()))).collect()
-    }
-
-    /// Sets an address to a port for good.
-    pub fn set_fixed(&mut self, domain: DomainId, who: impl Into<Station>, port: PortId, now: Millis) -> Learned {
-        let learned = self.fdb_mut(domain).map_or(Learned::Full, |fdb| fdb.set_fixed(who, port, now));
-        self.invalidate_domain(Some(domain));
-        learned
-    }
-
-    /// Forgets an address, also one that was set for good; whether it was known.
-    pub fn forget(&mut self, domain: DomainId, who: impl Into<Station>) -> bool {
-        let known = self.fdb_mut(domain).is_some_and(|fdb| fdb.remove(who));
-        self.invalidate_domain(Some(domain));
-        known
     }
 
     #[inline]
@@ -426,7 +415,7 @@ impl Tables {
             port,
             domain,
             kept_out: view.isolation().0 | CLOSED,
-            owner: self.fdb(domain)?.owner(port),
+            owners: self.fdb(domain)?.owners(port),
             own: self.topology.domain(domain)?.mac.unwrap_or(Mac::ZERO),
             has_quota: view.mac_limit > 0,
             is_transparent: view.vlan == Tagging::Transparent,
@@ -469,7 +458,7 @@ impl Tables {
         for lookup in lookups {
             let to = fdb.lookup_hashed(lookup.hashes[1], lookup.destination);
             let is_open = gates.get(to.index()).is_some_and(|gate| gate.keeps_out & ingress.kept_out == 0);
-            let seen = fdb.sees_hashed(lookup.hashes[0], lookup.source, ingress.owner, now);
+            let seen = fdb.sees_hashed(lookup.hashes[0], lookup.source, ingress.owners, now);
             lookup.is_new = seen.is_none();
             let passes = is_open && to != ingress.port && seen != Some(false);
             lookup.to = if passes { to } else { Lookup::NOWHERE };
@@ -616,8 +605,11 @@ impl Tables {
         self.fdb_mut(domain).is_none_or(|fdb| fdb.admits_flood(who, !is_rehearsal))
     }
 
-    /// Carries over that a cached flow's source was seen.
+    /// Carries over that a cached flow's source was seen, where its port learns.
     pub fn refresh(&mut self, key: &FlowKey, seen: Millis) {
+        if !self.topology.port(key.port).is_some_and(|port| port.learning) {
+            return;
+        }
         let Some((domain, vlan)) = self.place_of(key) else { return };
         let who = Station::from((vlan, key.eth_src));
         if self.fdb_mut(domain).is_some_and(|fdb| fdb.refresh(who, key.port, seen)) {
@@ -750,5 +742,21 @@ mod tests {
         assert_eq!(tables.lookup(LAN, STATION), Some(PortId(1)));
         tables.age(Millis(40_008));
         assert_eq!(tables.lookup(LAN, STATION), None);
+    }
+
+    /// Who has a static entry needs the stages no more than others do.
+    #[test]
+    fn frames_between_static_entries_need_no_stages() {
+        let mut tables = tables();
+        let other = Mac([2, 0, 0, 0, 0, 2]);
+        tables.set_fixed(LAN, STATION, PortId(0), Millis(0));
+        tables.set_fixed(LAN, other, PortId(1), Millis(0));
+        let found = |tables: &mut Tables, port: PortId| {
+            let (ingress, mut lookups) = (tables.ingress(port).unwrap(), [Lookup::default()]);
+            tables.begin_lookups(&ingress, &mut lookups, std::iter::once((STATION.into(), other.into())));
+            tables.end_lookups(&ingress, &mut lookups, Millis(1));
+            lookups[0].to
+        };
+        assert_eq!([found(&mut tables, PortId(0)), found(&mut tables, PortId(1))], [PortId(1), Lookup::NOWHERE]);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::flow::PortId;
 use crate::guard::Guard;
-use crate::tables::fdb::Quota;
+use crate::tables::fdb::{Quota, Station};
 use crate::tables::storm::{Buckets, StormCaps};
 use crate::tables::vlan::Tagging;
 use crate::wire::Mac;
@@ -178,13 +178,18 @@ impl PortView {
     }
 }
 
-/// A change of ports or domains.
+/// A change of ports, domains, or what is known in them.
+#[derive(Clone, Debug)]
 pub enum Change {
     /// There is a port of this description now, or none.
     Port(PortId, Option<PortView>),
     /// There is a domain of this description now, or none. Its members stay as they are; with another size it begins to learn
     /// anew.
     Domain(DomainId, Option<Domain>),
+    /// An address belongs to a port for good, or is forgotten where none is named.
+    Static(DomainId, Station, Option<PortId>),
+    /// What was learned on a port is forgotten, or on every port of a domain.
+    Flush(DomainId, Option<PortId>),
 }
 
 /// All ports and domains by number; a free number is `None`.

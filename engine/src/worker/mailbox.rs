@@ -47,19 +47,22 @@ pub enum Command {
     Serve(PortId, Sender<()>),
     /// Let go of a port, and give back its queues: closing them may take the kernel long.
     Detach(PortId, Sender<Vec<Box<dyn Queue>>>),
-    /// Work by a changed topology from now on, and give back a forwarding database that is no longer needed; or say that there
+    /// Work by a change from now on, and give back a forwarding database that is no longer needed; or say that there
     /// is no memory for a new one.
     Change(Change, Sender<io::Result<Option<Fdb>>>),
-    /// Set an address to a port for good, or forget it where none is named, and say so.
-    SetStatic(DomainId, Station, Option<PortId>, Sender<()>),
-    /// Forget what was learned on a port, or everywhere in a domain, and say so.
-    Flush(DomainId, Option<PortId>, Sender<()>),
+    /// Forget an address in a domain, and say whether it was known.
+    Forget(DomainId, Station, Sender<bool>),
+    /// Forget what was learned in a VLAN, on a port or everywhere in a domain, in some buckets from a position on; say how many
+    /// addresses those were, and where to go on.
+    FlushVlan(DomainId, (Vid, Option<PortId>), usize, Sender<(usize, Option<usize>)>),
     /// Void every cached decision: state that a stage keeps has changed.
     Invalidate,
     /// Show part of a forwarding database, from a position on.
     ShowFdb(DomainId, usize, Sender<FdbPage>),
-    /// Say how many addresses each domain has learned.
+    /// Say how many addresses each domain knows.
     CountFdb(Sender<Vec<(DomainId, usize)>>),
+    /// Say how many addresses were learned on a port.
+    CountLearned(PortId, Sender<u32>),
     /// Show part of the flow cache, from a position on.
     ShowFlows(usize, Sender<FlowPage>),
     /// Copy frames into this sink from now on, and say so.
@@ -155,17 +158,14 @@ impl Worker {
                 }
                 Command::Detach(port, done) => drop(done.send(self.release(port, sleeper).unwrap_or_default().1)),
                 Command::Change(change, done) => drop(done.send(self.apply(change))),
-                Command::SetStatic(domain, who, port, done) => {
-                    self.set_static(domain, who, port);
-                    let _ = done.send(());
-                }
-                Command::Flush(domain, port, done) => {
-                    self.core.tables.flush(domain, port);
-                    let _ = done.send(());
+                Command::Forget(domain, who, known) => drop(known.send(self.core.tables.forget(domain, who))),
+                Command::FlushVlan(domain, which, from, done) => {
+                    let _ = done.send(self.core.tables.flush_vlan(domain, which, (from, PAGE)));
                 }
                 Command::Invalidate => self.core.tables.invalidate(),
                 Command::ShowFdb(domain, cursor, reply) => drop(reply.send(self.fdb_page(domain, cursor))),
                 Command::CountFdb(reply) => drop(reply.send(self.core.tables.fdb_sizes())),
+                Command::CountLearned(port, reply) => drop(reply.send(self.core.tables.learned_on(port))),
                 Command::ShowFlows(cursor, reply) => drop(reply.send(self.flow_page(cursor))),
                 Command::Capture(sink, done) => {
                     self.tap().add(sink);
@@ -222,13 +222,6 @@ impl Worker {
             let [home, elsewhere] = [home, elsewhere].map(|port| ports.name(port).unwrap_or_default().to_owned());
             let (mac, vlan) = (who.mac(), who.vlan().vid());
             let _ = lines.events.send(Event::MacPinned { mac, vlan, home, elsewhere });
-        }
-    }
-
-    fn set_static(&mut self, domain: DomainId, who: Station, port: Option<PortId>) {
-        match port {
-            Some(port) => _ = self.core.tables.set_fixed(domain, who, port, self.core.now),
-            None => _ = self.core.tables.forget(domain, who),
         }
     }
 

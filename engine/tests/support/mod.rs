@@ -17,7 +17,7 @@ use crossdock_engine::ports::{Caps, Io, Port, Queue};
 use crossdock_engine::stages::Stage;
 use crossdock_engine::stats::PortCounters;
 use crossdock_engine::switch::Membership;
-use crossdock_engine::tables::topology::{Domain, DomainId, PortView, Topology};
+use crossdock_engine::tables::topology::{Change, Domain, DomainId, PortView, Topology};
 use crossdock_engine::wire::Mac;
 use crossdock_engine::worker::{Attachment, Worker, WorkerConfig};
 use etherparse::PacketBuilder;
@@ -224,6 +224,27 @@ impl Rig {
     pub fn configure(&mut self, change: impl FnOnce(&mut Topology)) {
         change(&mut self.topology);
         self.publish();
+    }
+
+    /// Lets the worker take one change.
+    pub fn apply(&mut self, change: Change) {
+        self.worker.tables().apply(change).map(drop).unwrap();
+    }
+
+    /// Changes the description of a port while the worker works, and nothing else.
+    pub fn change_port(&mut self, port: usize, change: impl FnOnce(PortView) -> PortView) {
+        let view = self.topology.ports[port].take().map(change);
+        self.topology.ports[port] = view.clone();
+        if self.has(port) {
+            self.apply(Change::Port(PortId(port as u16), view));
+        }
+    }
+
+    /// The same of the first domain.
+    pub fn change_domain(&mut self, change: impl FnOnce(Domain) -> Domain) {
+        let domain = self.topology.domains[0].take().map(change);
+        self.topology.domains[0] = domain.clone();
+        self.apply(Change::Domain(DomainId(0), domain));
     }
 
     fn open(&mut self, port: usize) {

@@ -7,10 +7,10 @@ use crossdock_engine::flow::{Depth, Flow, PortId, Verdict};
 use crossdock_engine::frame::{Arena, Csum, Gso, GsoKind, Offload};
 use crossdock_engine::guard::Guard;
 use crossdock_engine::stages::Stage;
-use crossdock_engine::tables::topology::{Domain, DomainId, PortView, Topology};
-use crossdock_engine::tables::vlan::Tagging;
+use crossdock_engine::tables::topology::{Change, Domain, DomainId, Floods, IsolationGroups, PortView, Topology};
+use crossdock_engine::tables::vlan::{Tagging, Vlan};
 use crossdock_engine::wire::Mac;
-use crossdock_engine::wire::vlan::{Tag, Tci};
+use crossdock_engine::wire::vlan::{Tag, Tci, Vid};
 use crossdock_engine::worker::WorkerConfig;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -55,6 +55,33 @@ pub enum Step {
     Link(usize, bool),
     /// Removes the port, or puts it back.
     Toggle(usize),
+    /// Turns a port's knobs while it works.
+    Turn(usize, Knobs),
+    /// Sets a station to a port for good, or forgets it.
+    Static(u8, Option<usize>),
+    /// Forgets what was learned on a port, or on all.
+    Flush(Option<usize>),
+}
+
+/// What can be changed of a port besides its VLANs.
+#[derive(Clone, Debug)]
+pub struct Knobs {
+    learning: bool,
+    mac_limit: u32,
+    pass_unlearned: bool,
+    locked: bool,
+    hairpin: bool,
+    floods: [bool; 3],
+    groups: u64,
+}
+
+impl Knobs {
+    fn turn(&self, port: PortView) -> PortView {
+        let Knobs { learning, mac_limit, pass_unlearned, locked, hairpin, floods, groups } = *self;
+        let [unknown, multicast, broadcast] = floods;
+        let (floods, groups) = (Floods { unknown, multicast, broadcast }, IsolationGroups(groups));
+        PortView { learning, mac_limit, pass_unlearned, locked, hairpin, floods, groups, ..port }
+    }
 }
 
 /// A configuration and what happens to it.
@@ -163,8 +190,23 @@ pub fn step(rig: &mut Rig, step: &Step, pace: Pace) -> Offered {
         Step::Link(port, up) => rig.set_link(*port, *up),
         Step::Toggle(port) if rig.has(*port) => drop(rig.remove(*port)),
         Step::Toggle(port) => rig.add(*port),
+        Step::Turn(port, knobs) => {
+            // What cached flows have seen until then is carried over, so that ages are exact.
+            rig.advance(1000);
+            rig.change_port(*port, |port| knobs.turn(port));
+        }
+        Step::Static(n, port) => set_static(rig, mac(*n), port.filter(|&port| rig.has(port))),
+        Step::Flush(port) => rig.apply(Change::Flush(DomainId(0), port.map(|port| PortId(port as u16)))),
     }
     Offered::default()
+}
+
+/// Without VLAN, and in one.
+fn set_static(rig: &mut Rig, station: Mac, port: Option<usize>) {
+    let vlans = [Vlan::NONE, Vlan::of(C, Vid::new(10).unwrap())];
+    for vlan in vlans {
+        rig.apply(Change::Static(DomainId(0), (vlan, station).into(), port.map(|port| PortId(port as u16))));
+    }
 }
 
 fn send(rig: &mut Rig, frames: &[Sent], pace: Pace) -> Offered {
@@ -280,7 +322,29 @@ fn event(ports: usize) -> impl Strategy<Value = Step> {
         3 => time.prop_map(Step::Time),
         1 => (0..ports, proptest::bool::weighted(0.6)).prop_map(|(port, up)| Step::Link(port, up)),
         1 => (0..ports).prop_map(Step::Toggle),
+        2 => (0..ports, knobs()).prop_map(|(port, knobs)| Step::Turn(port, knobs)),
+        1 => (0u8..6, proptest::option::of(0..ports)).prop_map(|(n, port)| Step::Static(n, port)),
+        1 => proptest::option::of(0..ports).prop_map(Step::Flush),
     ]
+}
+
+/// Mostly as they usually are.
+fn knobs() -> impl Strategy<Value = Knobs> {
+    let (rarely, mostly) = (proptest::bool::weighted(0.2), proptest::bool::weighted(0.8));
+    let limit = prop_oneof![3 => Just(0u32), 1 => 1u32..4];
+    let floods = [mostly, mostly, mostly];
+    let groups = prop_oneof![3 => Just(0u64), 1 => 0u64..8];
+    (mostly, limit, any::<bool>(), rarely, rarely, floods, groups).prop_map(
+        |(learning, mac_limit, pass_unlearned, locked, hairpin, floods, groups)| Knobs {
+            learning,
+            mac_limit,
+            pass_unlearned,
+            locked,
+            hairpin,
+            floods,
+            groups,
+        },
+    )
 }
 
 /// A station that says the same thing now at one port, now at another.

@@ -20,6 +20,7 @@
 //! ([`Fdb::refresh`]) before it sweeps.
 
 mod buckets;
+mod by_hand;
 mod foresee;
 mod hash;
 mod owners;
@@ -184,9 +185,9 @@ impl Fdb {
         hash
     }
 
-    /// What entries name a port by, if it has learned some.
-    pub(super) fn owner(&self, port: PortId) -> u16 {
-        self.owners.number(port, false).unwrap_or(u16::MAX)
+    /// What entries name a port by: those that it has learned, and those that were set to it.
+    pub(super) fn owners(&self, port: PortId) -> [u16; 2] {
+        [false, true].map(|fixed| self.owners.number(port, fixed).unwrap_or(u16::MAX))
     }
 
     /// Counts every change of what look-ups have found: not what they did not find.
@@ -195,12 +196,18 @@ impl Fdb {
         self.version
     }
 
-    /// Notes that an address was seen as a source: true if it is known to be this owner's and nobody need hear of it, false if
+    /// Notes that an address was seen as a source: true if it is known to be these owners' and nobody need hear of it, false if
     /// not, `None` if it is not known at all.
     #[inline(always)]
-    pub(super) fn sees_hashed(&mut self, hash: u64, Station(who): Station, owner: u16, now: Millis) -> Option<bool> {
+    pub(super) fn sees_hashed(
+        &mut self,
+        hash: u64,
+        Station(who): Station,
+        owners: [u16; 2],
+        now: Millis,
+    ) -> Option<bool> {
         let entry = self.buckets.get_mut(hash, who)?;
-        if entry.owner != owner {
+        if !owners.contains(&entry.owner) {
             return Some(false);
         }
         entry.seen = now;
@@ -319,24 +326,6 @@ impl Fdb {
         Some(Sighting { domain, who, port, seen, moves, since, home, jumps, era })
     }
 
-    /// Sets an address to a port for good.
-    pub(super) fn set_fixed(&mut self, who: impl Into<Station>, port: PortId, now: Millis) -> Learned {
-        let who = who.into();
-        self.remove(who);
-        match self.insert(who, port, now, true) {
-            Some(_) => Learned::New,
-            None => Learned::Full,
-        }
-    }
-
-    /// Forgets an address, also one that was set for good; whether it was known.
-    pub(super) fn remove(&mut self, who: impl Into<Station>) -> bool {
-        let Some(at) = self.find(who.into()) else { return false };
-        let known = self.port_at(at).is_some();
-        self.remove_at(at);
-        known
-    }
-
     /// Carries a sighting over that the fast path stamped, if the address is still on that port; true when the other
     /// workers should hear of it.
     pub fn refresh(&mut self, who: impl Into<Station>, port: PortId, seen: Millis) -> bool {
@@ -376,18 +365,6 @@ impl Fdb {
             is_void || is_old
         });
         (expired, self.cursor == 0)
-    }
-
-    /// Forgets what was learned on a port; says how many.
-    pub fn flush_port(&mut self, port: PortId) -> usize {
-        self.version = self.version.wrapping_add(1);
-        self.owners.give_up(port, false)
-    }
-
-    /// Forgets a port, and what was set to it for good.
-    pub(super) fn forget_port(&mut self, port: PortId) -> usize {
-        self.version = self.version.wrapping_add(1);
-        self.owners.give_up(port, false) + self.owners.give_up(port, true)
     }
 
     /// Up to `limit` entries from position `cursor` on, and where to go on; `None` at the end.

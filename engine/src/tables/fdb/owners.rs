@@ -151,6 +151,12 @@ impl Owners {
         Some(number)
     }
 
+    /// Voids all entries of all ports but those that are fixed; says how many.
+    pub fn give_up_learned(&mut self) -> usize {
+        let ports: Vec<PortId> = self.numbers.keys().filter(|(_, fixed)| !fixed).map(|(port, _)| *port).collect();
+        ports.into_iter().map(|port| self.give_up(port, false)).sum()
+    }
+
     /// Voids all entries of a port; says how many.
     pub fn give_up(&mut self, port: PortId, fixed: bool) -> usize {
         let Some(number) = self.numbers.remove(&(port, fixed)) else { return 0 };
