@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use crossdock::config::{DEFAULT_CONTROL, Pace, PortKind, Route, Storm, keys_of_flag};
+use crossdock::config::{DEFAULT_CONTROL, Pace, PortKind, Route, Storm, guard_of_flag, keys_of_flag};
 use serde::Serialize;
 use tracing_subscriber::filter::Targets;
 
@@ -241,12 +241,16 @@ pub struct PortKeys {
     /// Keep it from reaching other isolated ports
     #[arg(long)]
     isolated: bool,
-    /// Caps in frames per second, like broadcast=1000,multicast=1000,unknown=500 [default: none]
+    /// Caps in frames per second, like broadcast=1000,unknown=false, or false for none [default: of a TAP
+    /// broadcast=1000,multicast=10000,unknown=10000]
     #[arg(long, value_name = "CAPS")]
     storm: Option<Storm>,
     /// Xdp: poll the device, like micros=20,budget=64 [default: it interrupts]
     #[arg(long, alias = "busy_poll", value_name = "HOW", value_parser = keys_of_flag)]
     busy_poll: Option<serde_json::Value>,
+    /// Xdp: frames that may wait at a queue, a power of two, in memory of its own [default: shared memory for virtual interfaces]
+    #[arg(long, value_name = "FRAMES")]
+    ring: Option<i64>,
     /// Pcap: file (pcap or pcapng) whose frames come in
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
@@ -265,6 +269,12 @@ pub struct PortKeys {
     /// VLANs: access=10, or trunk=10,20-29,native=10, or tunnel=100 (802.1ad) [default: none]
     #[arg(long, value_parser = keys_of_flag)]
     vlan: Option<serde_json::Value>,
+    /// Drop frames that do not come from the port's own addresses, or from mac=02:00:00:00:00:01,ip=10.0.0.1,fd00::/64
+    #[arg(long, value_name = "SOURCES", num_args = 0..=1, default_missing_value = "true", value_parser = guard_of_flag)]
+    guard: Option<serde_json::Value>,
+    /// Show copies of its frames at another port: to=NAME, of one direction with ingress=false or egress=false [default: none]
+    #[arg(long, value_name = "WHERE", value_parser = keys_of_flag)]
+    mirror: Option<serde_json::Value>,
 }
 
 /// A name, as an argument or as the configuration's key.

@@ -12,7 +12,7 @@ use crossdock_engine::drop::DropReason;
 use crossdock_engine::frame::{Arena, Batch};
 use crossdock_engine::offload::{add, pseudo_header, sum};
 use crossdock_engine::ports::tap::{Tap, TapConfig};
-use crossdock_engine::ports::xdp::{Mode, Xdp, XdpConfig, XdpError};
+use crossdock_engine::ports::xdp::{Mode, Xdp, XdpConfig, XdpError, XdpMemory};
 use crossdock_engine::ports::{Io, Port};
 use crossdock_engine::stats::PortCounters;
 use crossdock_engine::switch::{Config, Membership, PortStatus};
@@ -38,6 +38,7 @@ struct Rig {
     switch: Switch,
     hosts: Vec<Namespace>,
     outside: Namespace,
+    memory: XdpMemory,
     lab: Lab,
 }
 
@@ -48,7 +49,7 @@ impl Rig {
         silence(&outside);
         let switch = Switch::new(Config::default()).unwrap();
         switch.add_domain(Domain::new("lan")).unwrap();
-        let mut rig = Rig { switch, hosts: Vec::new(), outside, lab };
+        let mut rig = Rig { switch, hosts: Vec::new(), outside, memory: XdpMemory::default(), lab };
         (1..=hosts).for_each(|n| rig.wire(n, mtu));
         rig
     }
@@ -80,7 +81,8 @@ impl Rig {
     }
 
     fn config(&self, n: usize) -> XdpConfig {
-        XdpConfig { netns: Some(self.outside.name().into()), ..XdpConfig::new(format!("h{n}"), format!("v{n}")) }
+        let (netns, memory) = (Some(self.outside.name().into()), self.memory.clone());
+        XdpConfig { netns, memory, ..XdpConfig::new(format!("h{n}"), format!("v{n}")) }
     }
 
     /// Connects host `n`, in driver mode or in generic mode.
@@ -328,6 +330,35 @@ fn a_frame_that_the_device_throws_away_is_not_counted_as_sent() {
         count.tx_frames.get() > 0
     });
     assert_eq!(count.tx_bytes.get(), 60 * count.tx_frames.get());
+}
+
+/// What a flood lends is copied into the ring. What a port that is closed has not sent is taken back.
+#[test]
+fn a_frame_that_is_lent_stays_and_its_copies_leave_with_the_next_batch() {
+    let rig = Rig::new("lent", 1, 9000);
+    let arena = Arena::new(256, 64).unwrap();
+    let mut queue = Box::new(Xdp::open(&rig.config(1)).unwrap()).open(&arena, 1).unwrap().remove(0);
+    let (mut pool, count, mut none) = (arena.pool(64, 32), PortCounters::default(), Batch::new(32));
+    let (mut io, bytes) = (Io::new(&mut pool, &count), experimental(8999, 0x22));
+    let dropped = |reason: DropReason| count.drops[reason.index()].get();
+    let sink = Raw::open(rig.host(1), "eth0").unwrap();
+    let mut frame = io.pool.alloc(bytes.len()).unwrap();
+    assert!(frame.fill(&bytes));
+    (0..100).for_each(|_| assert!(queue.lend(&mut io, &mut frame).unwrap()));
+    queue.transmit(&mut io, &mut none).unwrap();
+    let mut arrived = sink.drain(Duration::from_millis(300)).unwrap();
+    arrived.retain(|frame| frame == &bytes);
+    assert_eq!((arrived.len(), &frame[..]), (100, &bytes[..]));
+    rig.outside.ip("link set v1 down").unwrap();
+    (0..3).for_each(|_| assert!(queue.lend(&mut io, &mut frame).unwrap()));
+    queue.transmit(&mut io, &mut none).unwrap();
+    assert_eq!((count.tx_frames.get(), dropped(DropReason::PortDown)), (103, 0), "they wait for the link");
+    assert!(queue.lend(&mut io, &mut frame).unwrap() && !queue.has_unsent());
+    assert_eq!((count.tx_frames.get(), dropped(DropReason::PortDown)), (103, 1), "behind them is no place");
+    queue.close(&mut io);
+    assert_eq!((count.tx_frames.get(), dropped(DropReason::PortDown)), (100, 4));
+    assert_eq!(count.tx_bytes.get(), 100 * bytes.len() as u64);
+    io.pool.free(frame);
 }
 
 /// A datagram longer than the MTU would be taken for a super-frame.

@@ -130,7 +130,7 @@ fn operate(progress: &Progress, world: &World, xdock: &Process) -> Vec<u64> {
     let mut sizes = Vec::new();
     let (config, file) = (world.config(), world.lab.path("xdock.toml"));
     let (last, capture) = (config.rfind("[[port]]").unwrap(), world.lab.path("capture.pcapng"));
-    let capped = config.replace("name = \"h1\"\n", "name = \"h1\"\nstorm = { broadcast = 1000 }\n");
+    let capped = config.replace("name = \"h1\"\n", "name = \"h1\"\nstorm = { broadcast = 900 }\n");
     let reload = |config: &str| {
         fs::write(&file, config).unwrap();
         world.done("reload");

@@ -38,6 +38,7 @@ drop_reasons! {
     VlanFiltered = "vlan_filtered", "the port does not carry the frame's VLAN, or admits no such frame: a tag on an access port, none on a trunk";
     VlanInvalid = "vlan_invalid", "the VLAN tag is cut short, or names the reserved VLAN 4095";
     MacFlapping = "mac_flapping", "a flood from a source MAC that jumps between ports faster than a host can move: a loop outside, or an address used twice";
+    Loop = "loop", "the port is blocked because it leads back to the switch by another port, or this is a probe of the switch that came back";
     MacLimit = "mac_limit", "the source MAC is new, and the port has as many addresses as it may (mac_limit)";
     Locked = "locked", "the port is locked, and the source MAC is not known on it";
     Guard = "guard", "the port's guard does not let this source address pass: MAC, IP, ARP or ND";
@@ -56,7 +57,7 @@ drop_reasons! {
     OffloadUnfit = "offload_unfit", "the frame's checksum cannot be completed, or the super-frame not cut: its offload does not fit its headers";
     PoolEmpty = "pool_empty", "no free frame memory for a copy, a segment or a received frame";
     NoHeadroom = "no_headroom", "no room in front of the frame for another header";
-    Malformed = "malformed", "a header is truncated or contradicts itself";
+    Malformed = "malformed", "a header is truncated or contradicts itself, or there are too many";
     Denied = "denied", "refused by a stage that the embedding program added";
 }
 

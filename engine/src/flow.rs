@@ -9,7 +9,7 @@ use crate::tables::vlan::{Class, Vlan};
 use crate::trace::Note;
 use crate::wire::Mac;
 use crate::wire::ethernet::HEADER_LEN;
-use crate::wire::vlan::{Tag, Tci, Tpid};
+use crate::wire::vlan::{Tag, TagStack, Tci, Tpid};
 use std::borrow::Cow;
 use std::fmt;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, transmute, transmute_mut};
@@ -57,8 +57,8 @@ pub struct FlowKey {
     pub port: PortId,
     /// The outermost VLAN tag's content, as it came; 0 in a frame without tag.
     pub vlan: Tci,
-    /// The outermost VLAN tag's kind.
-    pub tpid: Tpid,
+    /// The outermost VLAN tag's kind, and whether another follows.
+    pub tags: TagStack,
     /// VXLAN network identifier in network byte order; 0 outside a tunnel.
     pub vni: [u8; 3],
     /// Source MAC.
@@ -118,7 +118,7 @@ impl FlowKey {
     /// The outermost VLAN tag.
     #[inline]
     pub fn tag(&self) -> Option<Tag> {
-        (self.tpid != Tpid::NONE).then(|| Tag::new(self.tpid, self.vlan))
+        (self.tags != TagStack::NONE).then(|| Tag::new(self.tags.outer(), self.vlan))
     }
 
     /// The EtherType as a number.

@@ -39,6 +39,7 @@
 
 pub mod ports; // where frames come from and go to
 pub mod frame; // the memory of a frame on its way
+pub mod guard; // whom the frames of a port may come from
 pub mod parse; // bytes to flow key
 pub mod flow; // the key, and the value that stages edit
 pub mod table; // this worker's flow cache

@@ -10,7 +10,7 @@ use crate::flow::{Depth, FlowKey, PortId};
 use crate::tables::fdb::Station;
 use crate::tables::vlan::Vlan;
 use crate::wire::ethernet::{HEADER_LEN, IPV4, IPV6, VLAN_TAG_LEN};
-use crate::wire::vlan::Tpid;
+use crate::wire::vlan::{TagStack, Tpid};
 use etherparse::{IpNumber, Ipv4HeaderSlice, Ipv6HeaderSlice, Ipv6RawExtHeaderSlice};
 
 /// Where the first byte of an EtherType lies in the word of source and type: this bit of it is set in every VLAN tag's, and
@@ -26,7 +26,7 @@ pub fn parse(frame: &[u8], port: PortId, depth: Depth) -> Result<FlowKey, DropRe
     let layer2 = layer2(frame, port).ok_or(DropReason::Runt)?;
     let mut deeper = Deeper::default();
     if depth > Depth::L2 {
-        deeper.read(frame, depth).map_err(|Truncated| DropReason::Malformed)?;
+        deeper.read(frame, depth).map_err(|Unreadable| DropReason::Malformed)?;
     }
     Ok(deeper.key(layer2))
 }
@@ -80,11 +80,13 @@ impl Tags {
             return None;
         }
         let mut inner = u16::from_ne_bytes([c, d]);
-        if inner & Tags::HIGH_BIT != 0 && Tpid::of(u16::from_be(inner)) != Tpid::NONE {
+        let is_nested = inner & Tags::HIGH_BIT != 0 && Tpid::of(u16::from_be(inner)) != Tpid::NONE;
+        if is_nested {
             let second = frame.get(HEADER_LEN + VLAN_TAG_LEN + 2..).and_then(|rest| rest.first_chunk());
             inner = second.map_or(inner, |&bytes| u16::from_ne_bytes(bytes));
         }
-        let tag = field(u16::from_be_bytes([t, u]), 2) | field(u16::from_ne_bytes([tpid.code(), 0]), 4);
+        let tag = field(u16::from_be_bytes([t, u]), 2)
+            | field(u16::from_ne_bytes([TagStack::new(tpid, is_nested).code(), 0]), 4);
         Some(Tags { outer: tag, ethertype: field(inner, 6) })
     }
 }
@@ -103,8 +105,12 @@ fn ethertype_at(frame: &[u8], end: usize) -> u16 {
     frame.get(end - 2..end).map_or(0, |bytes| u16::from_be_bytes([bytes[0], bytes[1]]))
 }
 
-/// A header ends after the frame.
-struct Truncated;
+/// A header ends after the frame, or there are more extension headers than [`MAX_EXTENSIONS`].
+struct Unreadable;
+
+/// Most IPv6 extension headers that are walked. Real packets have one or two; a host may refuse more than 8 of one kind
+/// (RFC 8504, section 5.3), and without a bound one frame could have a thousand.
+pub const MAX_EXTENSIONS: usize = 8;
 
 /// What the key holds beyond layer 2, until it is put together.
 #[derive(Default)]
@@ -133,7 +139,7 @@ impl Deeper {
     }
 
     /// Reads what lies behind the Ethernet header: a second tag, then IP.
-    fn read(&mut self, frame: &[u8], depth: Depth) -> Result<(), Truncated> {
+    fn read(&mut self, frame: &[u8], depth: Depth) -> Result<(), Unreadable> {
         let mut at = HEADER_LEN;
         if Tpid::of(ethertype_at(frame, at)) != Tpid::NONE && frame.len() >= at + VLAN_TAG_LEN {
             at += VLAN_TAG_LEN;
@@ -150,16 +156,16 @@ impl Deeper {
         }
     }
 
-    fn ipv4(&mut self, packet: &[u8], depth: Depth) -> Result<(), Truncated> {
-        let ip = Ipv4HeaderSlice::from_slice(packet).map_err(|_| Truncated)?;
+    fn ipv4(&mut self, packet: &[u8], depth: Depth) -> Result<(), Unreadable> {
+        let ip = Ipv4HeaderSlice::from_slice(packet).map_err(|_| Unreadable)?;
         (self.src, self.dst) = (in_last_four(ip.source()), in_last_four(ip.destination()));
         (self.proto, self.tos) = (ip.protocol().0, packet[1]);
         self.fragment = ip.is_fragmenting_payload();
         self.read_ports(&packet[ip.slice().len()..], depth)
     }
 
-    fn ipv6(&mut self, packet: &[u8], depth: Depth) -> Result<(), Truncated> {
-        let ip = Ipv6HeaderSlice::from_slice(packet).map_err(|_| Truncated)?;
+    fn ipv6(&mut self, packet: &[u8], depth: Depth) -> Result<(), Unreadable> {
+        let ip = Ipv6HeaderSlice::from_slice(packet).map_err(|_| Unreadable)?;
         (self.src, self.dst) = (ip.source(), ip.destination());
         self.tos = ip.traffic_class();
         let payload = self.skip_extensions(ip.next_header(), &packet[ip.slice().len()..])?;
@@ -167,38 +173,40 @@ impl Deeper {
     }
 
     /// Walks hop-by-hop, routing, destination and fragment headers (RFC 8200, section 4).
-    fn skip_extensions<'a>(&mut self, first: IpNumber, mut rest: &'a [u8]) -> Result<&'a [u8], Truncated> {
+    fn skip_extensions<'a>(&mut self, first: IpNumber, mut rest: &'a [u8]) -> Result<&'a [u8], Unreadable> {
         let mut next = first;
-        loop {
+        for _ in 0..=MAX_EXTENSIONS {
             let len = match next {
                 IpNumber::IPV6_FRAGMENTATION_HEADER => {
                     self.fragment = true;
-                    let &[_, _, high, low] = rest.first_chunk().ok_or(Truncated)?;
+                    let &[_, _, high, low] = rest.first_chunk().ok_or(Unreadable)?;
                     if u16::from_be_bytes([high, low]) >> 3 != 0 {
                         // Not the first fragment: what follows is payload.
-                        next = IpNumber(rest[0]);
-                        break;
+                        self.proto = rest[0];
+                        return Ok(rest);
                     }
                     8
                 }
                 _ if Ipv6RawExtHeaderSlice::header_type_supported(next) => {
-                    Ipv6RawExtHeaderSlice::from_slice(rest).map_err(|_| Truncated)?.slice().len()
+                    Ipv6RawExtHeaderSlice::from_slice(rest).map_err(|_| Unreadable)?.slice().len()
                 }
-                _ => break,
+                _ => {
+                    self.proto = next.0;
+                    return Ok(rest);
+                }
             };
-            next = IpNumber(*rest.first().ok_or(Truncated)?);
-            rest = rest.get(len..).ok_or(Truncated)?;
+            next = IpNumber(*rest.first().ok_or(Unreadable)?);
+            rest = rest.get(len..).ok_or(Unreadable)?;
         }
-        self.proto = next.0;
-        Ok(rest)
+        Err(Unreadable)
     }
 
-    fn read_ports(&mut self, segment: &[u8], depth: Depth) -> Result<(), Truncated> {
+    fn read_ports(&mut self, segment: &[u8], depth: Depth) -> Result<(), Unreadable> {
         let has_ports = matches!(IpNumber(self.proto), IpNumber::TCP | IpNumber::UDP);
         if depth < Depth::L4 || !has_ports || self.fragment {
             return Ok(());
         }
-        let &[a, b, c, d] = segment.first_chunk().ok_or(Truncated)?;
+        let &[a, b, c, d] = segment.first_chunk().ok_or(Unreadable)?;
         self.ports = [u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])];
         Ok(())
     }
@@ -243,18 +251,28 @@ mod tests {
         assert_eq!((l4.l4_src, l4.l4_dst), (4000, 53));
     }
 
-    #[test]
-    fn ipv6_extension_headers_are_walked() {
+    /// A UDP datagram behind so many headers of options, eight bytes each.
+    fn udp6(options: usize) -> Vec<u8> {
         let mut frame = [&DST[..], &SRC, &[0x86, 0xdd]].concat();
         let udp = [0x0f, 0xa0, 0, 53, 0, 8, 0, 0];
-        frame.extend([0x60, 0, 0, 0, 0, 16, 0, 64]);
+        frame.extend([0x60, 0, 0, 0, 0, 8 * (options as u8 + 1), if options == 0 { 17 } else { 60 }, 64]);
         frame.extend([0xfd; 16]);
         frame.extend([0xfe; 16]);
-        frame.extend([17, 0, 1, 4, 0, 0, 0, 0]);
+        (1..=options).for_each(|n| frame.extend([if n == options { 17 } else { 60 }, 0, 1, 4, 0, 0, 0, 0]));
         frame.extend(udp);
-        let key = parse(&frame, PortId(1), Depth::L4).unwrap();
-        assert_eq!((key.ip_proto, key.l4_src, key.l4_dst), (17, 4000, 53));
-        assert_eq!(parse(&frame[..60], PortId(1), Depth::L4), Err(DropReason::Malformed));
+        frame
+    }
+
+    #[test]
+    fn ipv6_extension_headers_are_walked_up_to_a_bound() {
+        for options in 0..=MAX_EXTENSIONS {
+            let frame = udp6(options);
+            let key = parse(&frame, PortId(1), Depth::L4).unwrap();
+            assert_eq!((key.ip_proto, key.l4_src, key.l4_dst), (17, 4000, 53));
+            assert_eq!(parse(&frame[..frame.len() - 5], PortId(1), Depth::L4), Err(DropReason::Malformed));
+        }
+        assert_eq!(parse(&udp6(MAX_EXTENSIONS + 1), PortId(1), Depth::L3), Err(DropReason::Malformed));
+        assert!(parse(&udp6(MAX_EXTENSIONS + 1), PortId(1), Depth::L2).is_ok(), "nobody asked");
     }
 
     const TAGS: [[u8; 4]; 3] = [[0x81, 0, 0x60, 10], [0x88, 0xa8, 0, 100], [0x91, 0, 0xf0, 1]];
@@ -272,29 +290,35 @@ mod tests {
                 Tpid::of(u16::from_be_bytes([outer[0], outer[1]])),
                 Tci(u16::from_be_bytes([outer[2], outer[3]])),
             );
-            let (vlan, tpid) = (tag.tci(), tag.tpid());
+            let vlan = tag.tci();
+            let tags = |is_nested| TagStack::new(tag.tpid(), is_nested);
             for depth in [Depth::L2, Depth::L3, Depth::L4] {
                 let key = parse(&tagged(&[outer]), PortId(7), depth).unwrap();
                 assert_eq!((key.tag(), key.ethertype()), (Some(tag), IPV4));
             }
             let key = parse(&tagged(&[outer]), PortId(7), Depth::L4).unwrap();
-            assert_eq!(key, FlowKey { vlan, tpid, ..plain });
+            assert_eq!(key, FlowKey { vlan, tags: tags(false), ..plain });
             let key = parse(&tagged(&[outer, TAGS[0]]), PortId(7), Depth::L4).unwrap();
-            assert_eq!(key, FlowKey { vlan, tpid, inner_vlan: Tci(0x600a), inner_tpid: Tpid::CUSTOMER, ..plain });
+            let (inner_vlan, inner_tpid) = (Tci(0x600a), Tpid::CUSTOMER);
+            assert_eq!(key, FlowKey { vlan, tags: tags(true), inner_vlan, inner_tpid, ..plain });
             let key = parse(&tagged(&[outer, TAGS[0]]), PortId(7), Depth::L2).unwrap();
             assert_eq!((key.tag(), key.ethertype(), key.inner_tpid), (Some(tag), IPV4, Tpid::NONE));
+            assert!(key.tags.is_nested());
         }
     }
 
     #[test]
     fn a_third_tag_is_payload_and_half_a_tag_none() {
         let key = parse(&tagged(&TAGS), PortId(7), Depth::L4).unwrap();
-        assert_eq!((key.tpid, key.inner_tpid, key.ethertype(), key.l4_dst), (Tpid::CUSTOMER, Tpid::SERVICE, 0x9100, 0));
+        assert_eq!(
+            (key.tags.outer(), key.inner_tpid, key.ethertype(), key.l4_dst),
+            (Tpid::CUSTOMER, Tpid::SERVICE, 0x9100, 0)
+        );
         for depth in [Depth::L2, Depth::L4] {
             let half = parse(&tagged(&TAGS)[..17], PortId(7), depth).unwrap();
             assert_eq!((half.tag(), half.ethertype()), (None, 0x8100));
             let half = parse(&tagged(&TAGS)[..21], PortId(7), depth).unwrap();
-            assert_eq!((half.tpid, half.inner_tpid, half.ethertype()), (Tpid::CUSTOMER, Tpid::NONE, 0x88a8));
+            assert_eq!((half.tags.outer(), half.inner_tpid, half.ethertype()), (Tpid::CUSTOMER, Tpid::NONE, 0x88a8));
         }
     }
 

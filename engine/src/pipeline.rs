@@ -56,7 +56,7 @@ impl Pipeline {
             learn: Learn,
             isolate: Isolate,
             late,
-            forward: Forward::default(),
+            forward: Forward,
             is_plain,
             depth,
             egress: Vec::new(),

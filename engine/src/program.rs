@@ -131,7 +131,7 @@ impl Program {
     /// here so that whoever adds the setter must come by.
     fn edits(&mut self, before: &FlowKey, after: &FlowKey) {
         let FlowKey { eth_src, eth_dst, .. } = *after;
-        let FlowKey { port: _, vlan: _, tpid: _, inner_vlan: _, inner_tpid: _, vni: _, ethertype: _, .. } = *after;
+        let FlowKey { port: _, vlan: _, tags: _, inner_vlan: _, inner_tpid: _, vni: _, ethertype: _, .. } = *after;
         let FlowKey { ip_proto: _, ip_tos: _, ip_src: _, ip_dst: _, l4_src: _, l4_dst: _, .. } = *after;
         if eth_src != before.eth_src {
             self.0.push(Action::SetEthSrc(eth_src));

@@ -49,7 +49,7 @@ pub struct PortCounters {
     pub tx_frames: Counter,
     /// Bytes of those frames.
     pub tx_bytes: Counter,
-    /// Copies made of frames from this port, to flood them, and segments cut from super-frames to this port: the last takes
+    /// Copies made of frames from this port, to flood them, and of frames that pass it, for a mirror; and segments cut from super-frames to this port: the last takes
     /// its super-frame's place and is not counted. An answer takes its question's place too. And frames that were injected as if
     /// they came by this port ([`Switch::inject`](crate::Switch::inject)).
     pub generated: Counter,

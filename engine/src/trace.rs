@@ -164,7 +164,7 @@ impl Recorder {
 /// The fields that differ. One without a setter on [`Flow`] cannot; it is named here so that whoever adds the setter
 /// must come by.
 fn edits(before: &FlowKey, after: &FlowKey) -> Vec<Edit> {
-    let FlowKey { eth_src, eth_dst, port: _, vlan: _, tpid: _, vni: _, ethertype: _, .. } = *after;
+    let FlowKey { eth_src, eth_dst, port: _, vlan: _, tags: _, vni: _, ethertype: _, .. } = *after;
     let FlowKey { inner_vlan: _, inner_tpid: _, ip_proto: _, ip_tos: _, ip_src: _, ip_dst: _, .. } = *after;
     let FlowKey { l4_src: _, l4_dst: _, fragment: _, .. } = *after;
     let macs = [("eth_src", before.eth_src, eth_src), ("eth_dst", before.eth_dst, eth_dst)];

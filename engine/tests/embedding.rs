@@ -13,6 +13,7 @@ use crossdock_engine::ports::channel::{Channel, ChannelEnd};
 use crossdock_engine::ports::{Caps, Io, Port, Queue};
 use crossdock_engine::stages::Stage;
 use crossdock_engine::switch::{CaptureConfig, Config, Error, Membership};
+use crossdock_engine::tables::storm::StormCaps;
 use crossdock_engine::tables::topology::Domain;
 use crossdock_engine::wire::Mac;
 use crossdock_engine::worker::{Event, Polling};
@@ -381,4 +382,54 @@ fn a_capture_of_a_port_ends_with_it() {
     assert_eq!(switch.port_name(number).as_deref(), Some("h9"), "the number is used again");
     assert_eq!(capture.read(), None);
     assert_eq!(switch.port_name(PortId(u16::MAX)).as_deref(), Some("elsewhere"));
+}
+
+/// A port of several channels: a queue for each.
+struct Many(Vec<Channel>);
+
+impl Port for Many {
+    fn name(&self) -> &str {
+        "many"
+    }
+
+    fn kind(&self) -> &'static str {
+        "channel"
+    }
+
+    fn caps(&self) -> Caps {
+        self.0[0].caps()
+    }
+
+    fn open(self: Box<Self>, arena: &Arena, _workers: usize) -> io::Result<Vec<Box<dyn Queue>>> {
+        let queues = self.0.into_iter().map(|channel| Box::new(channel).open(arena, 1));
+        Ok(queues.collect::<io::Result<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+}
+
+/// However many queues and workers the port has, and also when something else of it changes.
+#[test]
+fn a_storm_cap_is_one_of_the_port() {
+    let switch = switch(Config { cores: vec![0, 0], ..Config::default() });
+    let pairs = (0..4).map(|_| Channel::pair("many", 256, 1500, switch.arena()).unwrap());
+    let (channels, mut ends): (Vec<_>, Vec<_>) = pairs.unzip();
+    let storm = StormCaps { broadcast: Some(10), ..StormCaps::default() };
+    let mut capped = Membership { storm, ..Membership::of("lan") };
+    let mut out = plug(&switch, "out", "lan");
+    switch.add_port(Box::new(Many(channels)), &capped).unwrap();
+    let (begin, mut sent) = (Instant::now(), 0);
+    for round in 0..20 {
+        capped.isolated = round % 2 == 1;
+        switch.change_port("many", &capped).unwrap();
+        for end in &mut ends {
+            end.send(&frame(mac(1), Mac::BROADCAST), Offload::default()).unwrap();
+            sent += 1;
+        }
+    }
+    until("all were dealt with", || {
+        switch.ports().iter().map(|port| port.counters.rx_frames.get()).sum::<u64>() == sent
+    });
+    until("all are accounted for", || switch.conservation().in_flight() == 0);
+    let got = std::iter::from_fn(|| out.recv()).count();
+    let most = 10 + 10 * begin.elapsed().as_secs() as usize + 10;
+    assert!((10..=most).contains(&got), "{got} of {sent}, at most {most}");
 }

@@ -35,7 +35,8 @@ fn a_hub_shows_everybody_everything() {
 
 #[test]
 fn a_custom_stage_drops_and_rewrites() {
-    assert_eq!(output_of("custom_stage"), "servers received a frame for 02:00:00:00:00:09\n1 frame denied\n");
+    let lines = ["servers received a frame for 02:00:00:00:00:09", "1 frame denied", "learned: [02:00:00:00:00:01]"];
+    assert_eq!(output_of("custom_stage").lines().collect::<Vec<_>>(), lines);
 }
 
 #[test]

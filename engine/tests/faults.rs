@@ -33,10 +33,11 @@ fn closing_a_port_gives_back_the_frames_that_it_holds() {
     assert!(switch.conservation().in_flight() > 500, "{:?}", switch.conservation());
     switch.remove_port("two").unwrap();
     let end = switch.conservation();
-    assert_eq!((end.in_flight(), end.sent), (0, 0), "{end:?}");
+    // A port that floods so much is sent a probe for loops.
+    assert!(end.in_flight() == 0 && end.sent <= 1, "{end:?}");
     let drops = switch.drops();
     let down = drops.iter().find(|(reason, _)| *reason == DropReason::PortDown).unwrap().1;
-    assert_eq!(down, end.received + end.generated);
+    assert_eq!(down + end.sent, end.received + end.generated);
     let arena = switch.arena().clone();
     drop((switch, sender, receiver));
     assert_eq!(arena.free(), arena.total());

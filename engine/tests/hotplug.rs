@@ -179,7 +179,8 @@ fn an_injected_frame_without_memory_is_dropped_by_name() {
         switch.inject("a", frame(mac(1), Mac::BROADCAST)).unwrap();
     }
     let drops = |reason: DropReason| switch.drops().iter().find(|drop| drop.0 == reason).unwrap().1;
-    until("all are accounted for", || switch.conservation().generated == 600);
+    // A port that floods so much is sent a probe for loops besides.
+    until("all are accounted for", || (600..=602).contains(&switch.conservation().generated));
     until("those that wait are counted as sent", || switch.conservation().in_flight() == 0);
     assert!(drops(DropReason::PoolEmpty) + drops(DropReason::TxFull) > 0, "{:?}", switch.drops());
 }

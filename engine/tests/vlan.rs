@@ -14,7 +14,7 @@ use crossdock_engine::wire::Mac;
 use crossdock_engine::wire::vlan::{Tag, Tci, Tpid, Vid};
 use crossdock_engine::wire::vnet;
 use support::vlan::{C, LEGACY, S, access, native, tag, tagged, trunk, tunnel};
-use support::{Rig, Setup, frame, frame_of, mac, one_domain};
+use support::{Rig, Setup, Takes, frame, frame_of, mac, one_domain};
 
 /// A domain whose ports take part so.
 fn rig(ports: Vec<Tagging>) -> Rig {
@@ -316,6 +316,51 @@ fn a_super_frame_keeps_its_offloads_across_push_and_pop() {
             assert_eq!(vnet::parse(&vnet::emit(offload), bytes), Ok(*offload), "a sound request for this very frame");
         }
     }
+}
+
+/// A customer may have two tags, and each provider on the way push one.
+#[test]
+fn a_super_frame_of_many_tags_is_cut_like_any_other() {
+    let views = vec![view(tunnel(100, S)), view(trunk(&[100]))];
+    let mut setup = Setup::new(one_domain(Domain::new("lan"), views));
+    setup.takes = vec![Takes::SuperFrames, Takes::Nothing];
+    setup.mtus = vec![1600; 2];
+    let mut rig = Rig::build(setup);
+    for inner in 0..7 {
+        let customer: Vec<Tag> = (0..inner).map(|n| tag(if n % 2 == 0 { S } else { C }, 10 + n)).collect();
+        let (sent, offload) = bulk(&customer, 3);
+        assert!(rig.offer(0, &sent, offload));
+        rig.settle();
+        let got = rig.received(1);
+        let all = [&[tag(S, 100)], &customer[..]].concat();
+        let expected = bulk(&all, 1).0.len();
+        assert_eq!(got.iter().map(|(bytes, _)| bytes.len()).collect::<Vec<_>>(), [expected; 3], "{inner} tags");
+        assert!(got.iter().all(|(bytes, _)| bytes.starts_with(&tagged(&all, &sent)[..12 + 4 * all.len()])));
+    }
+    assert_eq!(rig.dropped(DropReason::OffloadUnfit), 0);
+}
+
+/// "VLAN hopping": the next switch takes what it sees first for the VLAN.
+#[test]
+fn a_tag_inside_the_native_vlan_never_becomes_the_outer_one() {
+    let open = Tagging::Access { vid: Vid::DEFAULT, admit_tagged: true };
+    let customers = tunnel(1, C);
+    let trunk = native(&[20], 1, false);
+    let mut rig = rig(vec![open.clone(), trunk.clone(), trunk, open, customers]);
+    let plain = broadcast();
+    let inner = tagged(&[tag(C, 20)], &plain);
+    let (priority, one) = (tagged(&[tag(C, 0)], &inner), tagged(&[tag(C, 1)], &inner));
+    for sent in [&priority, &one] {
+        expect(&mut rig, 0, sent, &[None, Some(&one), Some(&one), Some(&inner), Some(&inner)]);
+        expect(&mut rig, 1, sent, &[Some(&inner), None, Some(&one), Some(&inner), Some(&inner)]);
+    }
+    expect(&mut rig, 4, &inner, &[Some(&inner), Some(&one), Some(&one), Some(&inner), None]);
+    expect(&mut rig, 4, &plain, &[Some(&plain), Some(&plain), Some(&plain), Some(&plain), None]);
+    // The same once it is known where the station is, cached and not.
+    through(&mut rig, 1, &frame(mac(7), mac(9)));
+    let known = tagged(&[tag(C, 0), tag(C, 20)], &frame(mac(1), mac(7)));
+    let expected = tagged(&[tag(C, 1), tag(C, 20)], &frame(mac(1), mac(7)));
+    (0..3).for_each(|_| expect(&mut rig, 0, &known, &[None, Some(&expected), None, None, None]));
 }
 
 /// VL-10: the way back, and copies of a flood, each with its own offsets.

@@ -5,6 +5,7 @@
 
 mod capture;
 mod execute;
+mod guard;
 mod memory;
 mod offload;
 mod parse;
@@ -13,6 +14,7 @@ mod vnet;
 
 pub use capture::capture;
 pub use execute::execute;
+pub use guard::guard;
 pub use offload::{gro, gso};
 pub use parse::parse;
 pub use text::{config, fields};
@@ -24,6 +26,7 @@ pub type Target = fn(&[u8]);
 /// All targets, by name.
 pub const TARGETS: &[(&str, Target)] = &[
     ("parse", parse),
+    ("guard", guard),
     ("execute", execute),
     ("vnet", vnet),
     ("gso", gso),

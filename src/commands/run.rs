@@ -175,6 +175,10 @@ pub fn tell_fate(port: &str, fate: &Fate) {
         Fate::Refused(why) => eprintln!("xdock: port {port}: cannot be opened again: {why}"),
         Fate::Up => eprintln!("xdock: port {port}: up"),
         Fate::Down => eprintln!("xdock: port {port}: down"),
+        Fate::Blocked { other } => {
+            eprintln!("xdock: port {port}: blocked: a loop, it leads back to the switch by port {other}");
+        }
+        Fate::Unblocked => eprintln!("xdock: port {port}: no longer blocked: the loop is gone"),
         Fate::MacJumps { mac, elsewhere, .. } => {
             eprintln!("xdock: port {port}: {mac} jumps between it and port {elsewhere}");
         }
@@ -188,6 +192,10 @@ fn log_fate(port: &str, fate: &Fate) {
         Fate::Refused(why) => warn!(port, why, "port cannot be opened again yet"),
         Fate::Up => info!(port, "port up"),
         Fate::Down => warn!(port, "port down"),
+        Fate::Blocked { other } => {
+            error!(port, other, "port blocked: a loop outside, it leads back to the switch by the other port");
+        }
+        Fate::Unblocked => info!(port, "port no longer blocked: the loop is gone"),
         Fate::MacJumps { mac, vlan, elsewhere } => {
             warn!(port, mac, vlan, elsewhere, "a MAC address jumps between ports: a loop, or an address used twice");
         }

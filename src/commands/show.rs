@@ -2,7 +2,7 @@
 
 use std::io::{BufWriter, Write};
 
-use crossdock::control::api::{DomainInfo, Drops, FdbInfo, FlowInfo, PortInfo, WorkerInfo};
+use crossdock::control::api::{DomainInfo, Drops, FdbInfo, FlowInfo, MirrorInfo, PortInfo, WorkerInfo};
 use serde::de::DeserializeOwned;
 
 use super::{pretty, read};
@@ -39,8 +39,8 @@ pub fn other_version() -> Option<String> {
     Some("is the switch of another version? --json shows what it said".into())
 }
 
-/// The columns of ports. The last is there only where a port has something to say in it.
-const PORTS: [&str; 14] = [
+/// The columns of ports. Behind them stand those of [`EXTRA`] in which some port has something to say.
+const PORTS: [&str; 13] = [
     "NAME",
     "STATE",
     "DOMAIN",
@@ -54,22 +54,38 @@ const PORTS: [&str; 14] = [
     "TX-FRAMES",
     "TX-BYTES",
     "DROPS",
-    "REASON",
 ];
 
+/// A column's name, and what a port has to say in it.
+type Column = (&'static str, fn(&PortInfo) -> Option<String>);
+
+/// Columns that are there only where they are wanted.
+const EXTRA: [Column; 2] =
+    [("MIRROR", |port| port.mirror.as_ref().map(mirror)), ("REASON", |port| port.reason.clone())];
+
 pub fn ports(ports: Vec<PortInfo>) -> Table {
-    let reasons = ports.iter().any(|port| port.reason.is_some());
-    let mut table = Table::new(if reasons { &PORTS } else { &PORTS[..PORTS.len() - 1] });
+    let extra: Vec<_> = EXTRA.into_iter().filter(|(_, says)| ports.iter().any(|port| says(port).is_some())).collect();
+    let mut table = Table::new(&[&PORTS[..], &extra.iter().map(|(name, _)| *name).collect::<Vec<_>>()].concat());
     for port in ports {
+        let extra: Vec<_> = extra.iter().map(|(_, says)| says(&port).unwrap_or_default()).collect();
         let numbers = [port.rx_frames, port.rx_bytes, port.tx_frames, port.tx_bytes, port.drops.values().sum()];
         let netns = port.netns.unwrap_or_default();
         let vlan = port.vlan.map(|keys| keys.to_string()).unwrap_or_default();
         let (mtu, mac) = (port.mtu.to_string(), port.mac.unwrap_or_default());
         let words = [port.name, port.state.name().into(), port.domain, vlan, port.ifname, netns, mtu, mac];
-        let reason = reasons.then(|| port.reason.unwrap_or_default());
-        table.row(words.into_iter().chain(numbers.map(|n| n.to_string())).chain(reason));
+        table.row(words.into_iter().chain(numbers.map(|n| n.to_string())).chain(extra));
     }
     table
+}
+
+/// A port's mirror: `to m`, `in to m`, `to m (idle)`.
+fn mirror(mirror: &MirrorInfo) -> String {
+    let direction = match (mirror.ingress, mirror.egress) {
+        (true, false) => "in ",
+        (false, true) => "out ",
+        _ => "",
+    };
+    format!("{direction}to {}{}", mirror.to, if mirror.active { "" } else { " (idle)" })
 }
 
 fn domains(domains: Vec<DomainInfo>) -> Table {

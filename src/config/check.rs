@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::schema::Located;
 use super::value::{Prefix, Route};
 use super::{DomainConfig, PortConfig, PortKind, Problem, Report, netns_path};
+use super::{guard, mirror};
 
 /// Least MTU of an interface with an IPv6 address (RFC 8200, section 5).
 const IPV6_MTU_MIN: u16 = 1280;
@@ -29,6 +30,8 @@ pub(super) fn port(port: &Located<PortConfig>, report: &mut Report) {
         let what = format!("port \"{name}\": record: is replay's file, and would be emptied");
         report.add(port.line_of("record"), what, "another file");
     }
+    guard::check(port, report);
+    mirror::check(port, report);
     let routes = if port.is_flawed("address") { &[] } else { routes.as_slice() };
     for (at, route) in routes.iter().enumerate() {
         if let Some(hint) = unreachable_gateway(route, address) {
@@ -104,7 +107,7 @@ fn twice(identity: &str, key: &str, line: Option<usize>, earlier: Option<usize>)
 
 impl<T> Located<T> {
     /// The line of `key`, or of the whole table where the key is absent.
-    fn line_of(&self, key: &str) -> Option<usize> {
+    pub fn line_of(&self, key: &str) -> Option<usize> {
         let line = |key| self.keys.get(key).and_then(|key| key.line);
         line(key).or_else(|| line(""))
     }

@@ -170,8 +170,8 @@ impl Item {
 /// Whether an open port can become the other one: only keys differ that say how it takes part in its domain. What is
 /// not named here is the interface's, and needs another one.
 fn changes_live(known: &PortConfig, wanted: &PortConfig) -> bool {
-    let PortConfig { domain, isolated, storm, vlan, .. } = wanted.clone();
-    PortConfig { domain, isolated, storm, vlan, ..known.clone() } == *wanted
+    let PortConfig { domain, isolated, storm, vlan, guard, mirror, .. } = wanted.clone();
+    PortConfig { domain, isolated, storm, vlan, guard, mirror, ..known.clone() } == *wanted
 }
 
 /// The keys in which two tables differ.
@@ -186,7 +186,7 @@ fn keys(known: &impl Serialize, wanted: &impl Serialize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Poll, Storm};
+    use crate::config::{Cap, Poll, Storm};
     use proptest::prelude::*;
 
     /// Does the steps to a configuration, as a switch would, and refuses what a switch refuses.
@@ -249,7 +249,7 @@ mod tests {
             for (name, domain, isolated, cap, mtu, interface) in ports {
                 let domain = config.domain[domain % config.domain.len()].name.clone();
                 let mut port = PortConfig::new(format!("p{name}"), domain);
-                (port.isolated, port.storm.broadcast) = (isolated, Some(cap).filter(|cap| *cap > 0));
+                (port.isolated, port.storm.broadcast) = (isolated, Some(Cap(Some(cap).filter(|cap| *cap > 0))));
                 port.netns = Some(format!("n{mtu}"));
                 port.ifname = format!("eth{interface}");
                 let taken =
@@ -316,8 +316,11 @@ mod tests {
 
     #[test]
     fn membership_changes_live_and_the_interface_does_not() {
-        let capped =
-            PortConfig { storm: Storm { broadcast: Some(5), ..Storm::default() }, isolated: true, ..port("a") };
+        let capped = PortConfig {
+            storm: Storm { broadcast: Some(Cap(Some(5))), ..Storm::default() },
+            isolated: true,
+            ..port("a")
+        };
         assert_eq!(purposes(&port("a"), &capped), [Purpose::Changed(vec!["isolated".into(), "storm".into()])]);
         let moved = PortConfig { netns: Some("elsewhere".into()), ..capped };
         let purpose = Purpose::Recreated(vec!["isolated".into(), "netns".into(), "storm".into()]);

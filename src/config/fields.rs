@@ -111,6 +111,17 @@ impl<'a> Fields<'a> {
         Some(Fields::new(self.inner(key), &entry.node))
     }
 
+    /// Whether the key holds a table.
+    pub fn is_table(&self, key: &str) -> bool {
+        let entry = self.entries.iter().find(|entry| entry.key == key);
+        entry.is_some_and(|entry| matches!(entry.node.value, Value::Table(_)))
+    }
+
+    /// Whether the key says `false`, where it could hold a table.
+    pub fn is_false(&mut self, key: &'static str) -> bool {
+        self.take(key).is_some_and(|entry| matches!(entry.node.value, Value::Boolean(false)))
+    }
+
     /// Reports keys that exist in the design but not yet in this version.
     pub fn later(&mut self, keys: &[&'static str]) {
         for entry in self.entries.iter().filter(|entry| keys.contains(&entry.key.as_str())) {

@@ -57,7 +57,7 @@ impl FromStr for PortKind {
 
 const OF_A_TAP: &[&str] = &["mac", "address", "routes", "mtu"];
 const OF_AN_INTERFACE: &[&str] = &["ifname", "netns", "mac", "address", "routes", "queues"];
-const OF_XDP: &[&str] = &["busy_poll"];
+const OF_XDP: &[&str] = &["busy_poll", "ring"];
 const OF_FILES: &[&str] = &["replay", "record", "pace", "times"];
 
 /// Reports the keys that make no sense for a port of this kind. All of them have been read.
@@ -102,6 +102,13 @@ impl BusyPoll {
         fields.finish(report);
         Self { micros, budget }
     }
+}
+
+/// The frames that may wait at a queue of an xdp port: a power of two, as the kernel's rings are.
+pub(super) fn ring(value: &Value) -> Result<u32, Invalid> {
+    let ring: u32 = integer(64..=8192, "frames")(value)?;
+    let wrong = || Invalid::new(format!("{ring} is not a power of two"), format!("like {}", ring.next_power_of_two()));
+    ring.is_power_of_two().then_some(ring).ok_or_else(wrong)
 }
 
 /// The files of a pcap port.

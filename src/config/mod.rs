@@ -9,10 +9,13 @@ pub mod difference;
 mod fault;
 mod fields;
 mod file;
+mod guard;
 mod kind;
+mod mirror;
 mod node;
 mod normal;
 mod schema;
+mod storm;
 mod value;
 mod vlan;
 
@@ -35,9 +38,12 @@ use node::{Lines, Node};
 
 pub use fault::{Direction, Fault, Share};
 pub use file::{LoadError, load};
+pub use guard::{Block, Guard, Sources, guard_of_flag};
 pub use kind::{BusyPoll, Files, Pace, PortKind};
+pub use mirror::Mirror;
 pub use schema::{AGEING_S, FDB_MAX, MTU, QUEUES};
-pub use value::{Destination, Invalid, Prefix, Route, Storm, keys_of_flag, station};
+pub use storm::{Cap, Storm};
+pub use value::{Destination, Invalid, Prefix, Route, keys_of_flag, station};
 pub use vlan::{VidRange, Vlan, VlanKeys};
 
 /// Where the control socket is unless a configuration or a flag says otherwise.
@@ -176,6 +182,9 @@ pub struct PortConfig {
     /// How the device of an xdp port is polled; `None`: by interrupts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub busy_poll: Option<BusyPoll>,
+    /// Frames that may wait at each queue of an xdp port, in memory of its own; `None`: as its interface suggests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ring: Option<u32>,
     /// An isolated port reaches no other isolated port.
     pub isolated: bool,
     /// Caps on frames that the switch must copy.
@@ -189,6 +198,12 @@ pub struct PortConfig {
     /// How it takes part in VLANs; `None`: as the other ports of its domain let it, see `Topology::settle` of the engine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vlan: Option<Vlan>,
+    /// Whom its frames may come from; `None`: anybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guard: Option<Guard>,
+    /// Where copies of its frames go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<Mirror>,
 }
 
 impl PortConfig {
@@ -206,11 +221,14 @@ impl PortConfig {
             domain,
             queues: None,
             busy_poll: None,
+            ring: None,
             isolated: false,
             storm: Storm::default(),
             files: Files::default(),
             fault: None,
             vlan: None,
+            guard: None,
+            mirror: None,
             name,
         }
     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::Component;
 
 use super::kind::Pace;
-use super::{Fault, PortConfig, PortKind, Prefix, netns_path};
+use super::{Fault, Guard, PortConfig, PortKind, Prefix, netns_path};
 
 impl PortConfig {
     /// The same port in the form that is compared: a key that says the default is absent, a namespace under `/run/netns` has
@@ -17,6 +17,8 @@ impl PortConfig {
         self.files.pace = self.files.pace.filter(|pace| *pace != Pace::Original);
         self.files.times = self.files.times.filter(|times| *times != 1);
         self.fault = self.fault.filter(Fault::befalls);
+        self.guard = self.guard.map(Guard::normal);
+        self.storm = self.storm.normal(self.kind);
         self.netns = self.netns.map(|netns| name_of(&netns).unwrap_or(netns));
         self.address.sort_by_key(network);
         self.routes.sort_by_key(|route| route.to.to_string());
@@ -89,6 +91,10 @@ mod tests {
             ("isolated", json!(false)),
             ("storm", json!({})),
         ];
+        let caps = match kind {
+            "tap" => json!({"broadcast": 1000, "multicast": 10_000, "unknown": 10_000}),
+            _ => json!(false),
+        };
         let own = match kind {
             "tap" => vec![
                 ("mtu", json!(1500)),
@@ -103,7 +109,7 @@ mod tests {
             "pcap" => vec![("mtu", json!(65521)), ("pace", json!("original")), ("times", json!(1))],
             _ => vec![("ifname", json!("a"))],
         };
-        [common, own].concat()
+        [common, own, vec![("storm", caps)]].concat()
     }
 
     proptest! {

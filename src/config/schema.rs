@@ -6,9 +6,12 @@ use std::path::PathBuf;
 
 use super::fault::Fault;
 use super::fields::{Fields, Keys, boolean, integer, parsed, text};
+use super::guard::Guard;
 use super::kind::{self, BusyPoll, Files, PortKind};
+use super::mirror::Mirror;
 use super::node::Value;
-use super::value::{Invalid, Prefix, Route, Storm, gateway, station};
+use super::storm::Storm;
+use super::value::{Invalid, Prefix, Route, gateway, station};
 use super::vlan::vlan;
 use super::{DomainConfig, EngineConfig, Poll, PortConfig, Report};
 
@@ -113,8 +116,9 @@ pub(super) fn port(mut fields: Fields<'_>, report: &mut Report) -> Located<PortC
     port.mtu = fields.value("mtu", integer(MTU, "bytes"));
     port.queues = fields.value("queues", integer(QUEUES, "queues"));
     port.isolated = fields.value("isolated", boolean).unwrap_or(port.isolated);
-    port.storm = fields.table("storm").map(|caps| storm(caps, report)).unwrap_or_default();
+    port.storm = Storm::read(&mut fields, report);
     port.busy_poll = fields.table("busy_poll").map(|keys| BusyPoll::read(keys, report));
+    port.ring = fields.value("ring", kind::ring);
     port.files = Files::read(&mut fields);
     port.fault = fields.table("fault").map(|keys| Fault::read(keys, report));
     port.kind = kind.unwrap_or(port.kind);
@@ -122,6 +126,8 @@ pub(super) fn port(mut fields: Fields<'_>, report: &mut Report) -> Located<PortC
         kind::reject_senseless(port.kind, &mut fields);
     }
     port.vlan = fields.table("vlan").and_then(|keys| vlan(keys, report));
+    port.guard = Guard::read(&mut fields, report);
+    port.mirror = fields.table("mirror").and_then(|keys| Mirror::read(keys, report));
     Located { value: port, keys: fields.finish(report) }
 }
 
@@ -171,11 +177,4 @@ fn route(mut fields: Fields<'_>, report: &mut Report) -> Option<Route> {
     let route = checked.and_then(|result| result.map_err(|invalid| fields.reject("to", invalid)).ok());
     fields.finish(report);
     route
-}
-
-fn storm(mut fields: Fields<'_>, report: &mut Report) -> Storm {
-    let mut cap = |key| fields.value(key, integer(0..=u32::MAX, "frames per second"));
-    let storm = Storm { broadcast: cap("broadcast"), multicast: cap("multicast"), unknown: cap("unknown") };
-    fields.finish(report);
-    storm
 }

@@ -38,7 +38,7 @@ mtu = 1500
 domain = "lan"
 queues = 1
 isolated = true
-storm = { broadcast = 1000 }
+storm = { broadcast = 500 }
 vlan = { trunk = [10, "20-29"], native = 10 } # h1
 
 [[port.routes]]
@@ -84,7 +84,7 @@ const FAULTS: &[Fault] = &[
     ("  \"fd00::1/64\",", &["  \"fd00::1\","], 0, "not an IP prefix"),
     ("queues = 1", &["queues = 17"], 0, "17 is out of range"),
     ("isolated = true", &["isolated = 1"], 0, "an integer"),
-    ("storm = { broadcast = 1000 }", &["storm = { brodcast = 1000 }"], 0, "unknown key \"brodcast\""),
+    ("storm = { broadcast = 500 }", &["storm = { brodcast = 500 }"], 0, "unknown key \"brodcast\""),
     ("vlan = { trunk = [10, \"20-29\"], native = 10 } # h1", &["vlan = { trunk = [10], acces = 1 }"], 0, "unknown key"),
     ("to = \"default\"", &["to = \"10.1.0.1/16\""], 0, "host bits set"),
     ("via = \"10.0.0.254\"", &["via = \"10.0.0\""], 0, "not an IP address"),
@@ -180,7 +180,7 @@ fn a_good_file_becomes_values() {
     assert_eq!(h1.netns_path().unwrap(), Path::new("/run/netns/one"));
     assert_eq!(h1.address, ["10.0.0.1/24".parse().unwrap(), "fd00::1/64".parse().unwrap()]);
     assert_eq!(h1.routes, ["default via 10.0.0.254".parse().unwrap()]);
-    assert_eq!(h1.storm, "broadcast=1000".parse().unwrap());
+    assert_eq!(h1.storm, "broadcast=500".parse().unwrap());
     assert!(h1.isolated && !h2.isolated);
     assert_eq!((h2.mtu, h3.mtu, h3.queues), (Some(9000), Some(1400), None));
 }
@@ -238,7 +238,7 @@ fn all(text: &str) -> Vec<String> {
 #[test]
 fn each_kind_takes_its_own_keys() {
     let good = [
-        "kind = \"xdp\"\nqueues = 2\nbusy_poll = { micros = 30, budget = 16 }",
+        "kind = \"xdp\"\nqueues = 2\nring = 512\nbusy_poll = { micros = 30, budget = 16 }",
         "kind = \"packet\"\nifname = \"veth0\"\nnetns = \"n\"",
     ];
     for keys in
@@ -276,6 +276,24 @@ fn only_an_xdp_port_is_polled_busily() {
     ] {
         let found = all(&port(kind, keys));
         assert!(found.len() == 1 && found[0].contains(complaint), "{kind} {keys}: {found:?}");
+    }
+}
+
+#[test]
+fn the_ring_of_an_xdp_port_is_a_power_of_two() {
+    let port = |kind: &str, ring: &str| one_port(&format!("kind = \"{kind}\"\nring = {ring}"));
+    for ring in [64, 512, 8192] {
+        let config = Config::parse(&port("xdp", &ring.to_string()), &[0]).unwrap();
+        assert_eq!(config.port[0].ring, Some(ring));
+    }
+    for (kind, ring, complaint) in [
+        ("packet", "512", "ring: makes no sense for kind \"packet\" (only with kind = \"xdp\")"),
+        ("xdp", "32", "ring: 32 is out of range"),
+        ("xdp", "16384", "ring: 16384 is out of range"),
+        ("xdp", "500", "ring: 500 is not a power of two (like 512)"),
+    ] {
+        let found = all(&port(kind, ring));
+        assert!(found.len() == 1 && found[0].contains(complaint), "{kind} {ring}: {found:?}");
     }
 }
 

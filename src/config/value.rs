@@ -191,46 +191,17 @@ pub(super) fn gateway(text: &str) -> Result<IpAddr, Invalid> {
     text.parse().map_err(|_| Invalid::new(format!("\"{text}\" is not an IP address"), "like 10.0.0.254 or fd00::fe"))
 }
 
-/// What a port may bring in of the frames that a switch must copy, in frames per second. Absent: no cap.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Storm {
-    /// Frames to the broadcast address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub broadcast: Option<u32>,
-    /// Frames to multicast addresses.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub multicast: Option<u32>,
-    /// Frames to unicast addresses that the switch has not learned.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unknown: Option<u32>,
-}
-
-impl FromStr for Storm {
-    type Err = Invalid;
-
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        let mut storm = Self::default();
-        for part in text.split(',') {
-            let wrong = || Invalid::new(format!("\"{part}\" is not a storm cap"), "like broadcast=1000,unknown=500");
-            let (kind, rate) = part.split_once('=').ok_or_else(wrong)?;
-            let cap = match kind {
-                "broadcast" => &mut storm.broadcast,
-                "multicast" => &mut storm.multicast,
-                "unknown" => &mut storm.unknown,
-                _ => return Err(wrong()),
-            };
-            *cap = Some(rate.parse().map_err(|_| wrong())?);
-        }
-        Ok(storm)
-    }
-}
-
 /// A table of the configuration as a flag has it: `drop=0.01,seed=7`, `trunk=10,20-29,native=10`. A word without `=` goes on with
 /// the list before it. Whether the keys make sense is the schema's matter.
 ///
 /// # Errors
 /// The text does not begin with a key.
 pub fn keys_of_flag(flag: &str) -> Result<Json, Invalid> {
+    table_of_flag(flag, &["trunk"])
+}
+
+/// The same, with the keys that are lists.
+pub(super) fn table_of_flag(flag: &str, lists: &[&str]) -> Result<Json, Invalid> {
     let mut keys = Map::new();
     let mut last = String::new();
     for word in flag.split([',', ' ']).filter(|word| !word.is_empty()) {
@@ -244,7 +215,7 @@ pub fn keys_of_flag(flag: &str) -> Result<Json, Invalid> {
         match (keys.get_mut(&last), last.as_str()) {
             (_, "") => return Err(Invalid::new(format!("\"{flag}\" does not begin with a key"), "like access=10")),
             (Some(Json::Array(list)), _) => list.push(scalar(value)),
-            (_, "trunk") => drop(keys.insert(last.clone(), Json::Array(vec![scalar(value)]))),
+            (_, key) if lists.contains(&key) => drop(keys.insert(last.clone(), Json::Array(vec![scalar(value)]))),
             _ => drop(keys.insert(last.clone(), scalar(value))),
         }
     }
@@ -332,14 +303,5 @@ mod tests {
         assert!(refused::<Route>("10.1.0.0/16 via fd00::1").contains("different IP versions"));
         assert!(refused::<Route>("10.1.0.1/16").contains("the network is 10.1.0.0/16"));
         assert!(refused::<Route>("default dev eth0").contains("not a route"));
-    }
-
-    #[test]
-    fn storm_caps() {
-        let storm: Storm = "broadcast=1000,unknown=5".parse().unwrap();
-        assert_eq!(storm, Storm { broadcast: Some(1000), multicast: None, unknown: Some(5) });
-        for text in ["broadcast", "broadcast=x", "anycast=5", ""] {
-            assert!(refused::<Storm>(text).contains("not a storm cap"), "{text}");
-        }
     }
 }

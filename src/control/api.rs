@@ -126,6 +126,12 @@ pub struct PortInfo {
     pub domain: String,
     /// How it takes part in the VLANs of its domain, in the configuration's keys; `None`: the domain has none.
     pub vlan: Option<VlanKeys>,
+    /// Whom its frames may come from, as in the configuration; `None`: anybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard: Option<serde_json::Value>,
+    /// Where copies of its frames go, in the configuration's keys; and whether they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<MirrorInfo>,
     /// Whether frames can pass.
     pub up: bool,
     /// How it is.
@@ -146,7 +152,7 @@ pub struct PortInfo {
     pub tx_frames: u64,
     /// Their bytes.
     pub tx_bytes: u64,
-    /// Frames that the switch made: copies of frames from this port for a flood, announcements of its addresses, and segments of
+    /// Frames that the switch made: copies of frames from this port for a flood, of frames that pass it for its mirror, announcements of its addresses, and segments of
     /// super-frames to this port, of which the last is not counted. Over all ports that ever were,
     /// `rx_frames + generated = tx_frames + coalesced + drops`.
     pub generated: u64,
@@ -161,6 +167,19 @@ pub struct PortInfo {
     pub offload: OffloadInfo,
 }
 
+/// The mirror of a port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MirrorInfo {
+    /// The port that shows it.
+    pub to: String,
+    /// Whether frames that come in are copied.
+    pub ingress: bool,
+    /// Whether frames that leave are copied.
+    pub egress: bool,
+    /// Whether the port that shows it is there and up.
+    pub active: bool,
+}
+
 /// How a port is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -170,6 +189,8 @@ pub enum PortState {
     /// Its interface is there, but not up.
     #[default]
     Down,
+    /// It leads back to the switch by another port. It is opened when the loop is gone.
+    Blocked,
     /// Its interface, or its namespace, is not there. It is opened again when that is back.
     Gone,
 }
@@ -181,6 +202,7 @@ impl PortState {
         match self {
             Self::Up => "up",
             Self::Down => "down",
+            Self::Blocked => "blocked",
             Self::Gone => "gone",
         }
     }

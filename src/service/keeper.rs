@@ -51,6 +51,13 @@ pub enum Fate {
     Up,
     /// Frames cannot pass: the interface was set down.
     Down,
+    /// It leads to the other port outside, a loop, and is blocked.
+    Blocked {
+        /// The other port.
+        other: String,
+    },
+    /// The loop is gone.
+    Unblocked,
     /// A MAC address jumps between this port and another faster than hosts move, and stays here.
     MacJumps {
         /// The address.
@@ -122,6 +129,16 @@ impl Service {
         match event {
             Event::PortGone { name, error } => self.hear_of_loss(watch, &name, &error, tell),
             Event::Link { name, up } => tell(&name, if up { &Fate::Up } else { &Fate::Down }),
+            Event::LoopFound { blocked, other } => {
+                if self.leads(&blocked, Some(other.clone())) {
+                    tell(&blocked, &Fate::Blocked { other });
+                }
+            }
+            Event::LoopGone { blocked } => {
+                if self.leads(&blocked, None) {
+                    tell(&blocked, &Fate::Unblocked);
+                }
+            }
             Event::MacPinned { mac, vlan, home, elsewhere } => {
                 if watch.flaps.is_news(&home, &elsewhere) {
                     let vlan = vlan.map(Vid::number);
@@ -129,6 +146,13 @@ impl Service {
                 }
             }
         }
+    }
+
+    /// Notes where a port leads outside; says whether that is new.
+    fn leads(&self, port: &str, other: Option<String>) -> bool {
+        let mut roster = self.roster();
+        let Some(entry) = roster.get_mut(port) else { return false };
+        std::mem::replace(&mut entry.leads_to, other.clone()).is_none() != other.is_none()
     }
 
     /// A worker said that a port is gone.
@@ -195,7 +219,7 @@ impl Service {
             return None;
         }
         let config = self.roster().get_mut(&port.name)?.begin_again()?;
-        let opened = ports::make(&config, self.engine.persist).and_then(|Made { port, handle }| {
+        let opened = ports::make(&config, self.engine.persist, &self.common).and_then(|Made { port, handle }| {
             self.switch.reopen_port(port)?;
             Ok(handle)
         });

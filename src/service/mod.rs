@@ -31,7 +31,6 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use crossdock_engine::switch::{self, Membership, Switch};
-use crossdock_engine::tables::storm::StormCaps;
 use crossdock_engine::tables::topology::Domain;
 use crossdock_engine::worker::{Polling, WorkerConfig};
 
@@ -40,7 +39,8 @@ use capture::Captures;
 use mac::Machine;
 use tracing::info;
 
-use crate::config::{Config, DomainConfig, EngineConfig, Poll, PortConfig};
+use crate::config::{Config, DomainConfig, EngineConfig, Guard, Poll, PortConfig};
+use ports::Common;
 use roster::Roster;
 
 /// A running switch. Dropping it stops it.
@@ -57,6 +57,7 @@ pub struct Service {
     /// Held while a reload is under way.
     reloading: Mutex<()>,
     captures: Captures,
+    common: Common,
     announcements: Mutex<Announcements>,
     /// Whether ports may be made and removed; held meanwhile.
     running: RwLock<bool>,
@@ -91,6 +92,7 @@ impl Service {
             source: None,
             reloading: Mutex::default(),
             captures: Captures::default(),
+            common: Common::default(),
             announcements: Mutex::default(),
             running: RwLock::new(true),
             ending: AtomicBool::new(false),
@@ -203,13 +205,15 @@ fn engine_config(engine: &EngineConfig) -> switch::Config {
     }
 }
 
+/// How a port takes part. Its MAC address is known by now, if it is a TAP.
 fn membership(port: &PortConfig) -> Membership {
-    let storm = &port.storm;
     Membership {
         domain: port.domain.clone(),
         isolated: port.isolated,
-        storm: StormCaps { broadcast: storm.broadcast, multicast: storm.multicast, unknown: storm.unknown },
+        storm: port.storm.caps(port.kind),
         vlan: port.vlan.clone().map(|vlan| vlan.0).unwrap_or_default(),
+        guard: Guard::of(port),
+        mirror: port.mirror.as_ref().map(Into::into),
     }
 }
 

@@ -72,12 +72,15 @@ impl Service {
     fn make_one(&self, port: &PortConfig) -> Result<Made, Refusal> {
         self.check_domain(port)?;
         let wanted = self.roster().reserve(port, self.machine)?;
-        ports::make(&wanted, self.engine.persist).inspect_err(|_| self.forget(&port.name))
+        ports::make(&wanted, self.engine.persist, &self.common).inspect_err(|_| self.forget(&port.name))
     }
 
     /// Gives the switch what was made for ports.
     fn give(&self, ports: &[&PortConfig], made: Vec<Result<Made, Refusal>>) -> Vec<Result<(), Refusal>> {
-        let members: Vec<Membership> = ports.iter().map(|port| membership(port)).collect();
+        let members: Vec<Membership> = {
+            let roster = self.roster();
+            ports.iter().map(|port| membership(&roster.with_mac(port))).collect()
+        };
         let (mut news, mut handles) = (Vec::new(), Vec::new());
         for (made, member) in made.into_iter().zip(&members) {
             handles.push(made.map(|Made { port, handle }| {
@@ -127,7 +130,7 @@ impl Service {
     /// There is no such port or domain.
     pub(super) fn change_port(&self, port: &PortConfig) -> Result<(), Refusal> {
         let mut roster = self.when_settled(&[&port.name]);
-        self.switch.change_port(&port.name, &membership(port))?;
+        self.switch.change_port(&port.name, &membership(&roster.with_mac(port)))?;
         if let Some(entry) = roster.get_mut(&port.name) {
             entry.config = port.clone();
         }

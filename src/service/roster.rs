@@ -26,6 +26,8 @@ pub(super) struct Entry {
     pub opening: bool,
     /// It was open and is no more.
     pub absence: Option<Absence>,
+    /// The port that it leads to outside: it is blocked, because that is a loop.
+    pub leads_to: Option<String>,
     /// When it was opened last.
     opened: Instant,
     /// How often in succession it lived only for a short time.
@@ -42,7 +44,8 @@ pub(super) struct Absence {
 
 impl Entry {
     fn new(config: PortConfig, mac: Option<Mac>) -> Entry {
-        Entry { config, mac, handle: None, opening: true, absence: None, opened: Instant::now(), lives: 0 }
+        let (handle, absence, leads_to, opened) = (None, None, None, Instant::now());
+        Entry { config, mac, handle, opening: true, absence, leads_to, opened, lives: 0 }
     }
 
     /// What is to be made: as it was asked for, with its MAC address.
@@ -69,6 +72,7 @@ impl Entry {
     /// It is open.
     pub fn open(&mut self, handle: Arc<dyn Handle>) {
         (self.handle, self.opening, self.absence, self.opened) = (Some(handle), false, None, Instant::now());
+        self.leads_to = None;
     }
 
     fn lose(&mut self, why: String) {
@@ -114,6 +118,12 @@ impl Roster {
 
     pub fn get_mut(&mut self, name: &str) -> Option<&mut Entry> {
         self.entries.get_mut(name)
+    }
+
+    /// A port as it was asked for, with the MAC address that its TAP has.
+    pub fn with_mac(&self, port: &PortConfig) -> PortConfig {
+        let mac = self.entries.get(&port.name).and_then(|entry| entry.mac);
+        PortConfig { mac, ..port.clone() }
     }
 
     /// How many there are.

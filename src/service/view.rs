@@ -7,14 +7,14 @@ use crossdock_engine::drop::DropReason;
 use crossdock_engine::flow::FlowKey;
 use crossdock_engine::ports::{NetnsId, NetnsNames};
 use crossdock_engine::program::Action;
-use crossdock_engine::switch::{DomainStatus, FdbStatus, FlowStatus, PortStatus, WorkerStatus};
+use crossdock_engine::switch::{DomainStatus, FdbStatus, FlowStatus, Mirror, PortStatus, WorkerStatus};
 use crossdock_engine::tables::vlan::Tagging;
 
 use super::roster::Entry;
 use super::{Refusal, Service};
 use crate::config::{PortKind, VlanKeys};
 use crate::control::api::{
-    DomainInfo, DropInfo, Drops, FdbInfo, FlowInfo, OffloadInfo, PortInfo, PortState, WorkerInfo,
+    DomainInfo, DropInfo, Drops, FdbInfo, FlowInfo, MirrorInfo, OffloadInfo, PortInfo, PortState, WorkerInfo,
 };
 
 impl Service {
@@ -112,6 +112,8 @@ fn port(entry: &Entry, status: PortStatus, names: &OnceCell<NetnsNames>) -> Port
         kind: status.kind.into(),
         domain: status.domain.unwrap_or_default(),
         vlan: (status.vlan != Tagging::Transparent).then(|| VlanKeys::of(&status.vlan)),
+        guard: entry.config.guard.as_ref().map(|guard| serde_json::json!(guard)),
+        mirror: status.mirror.map(mirror),
         up: state == PortState::Up,
         state,
         reason,
@@ -130,12 +132,22 @@ fn port(entry: &Entry, status: PortStatus, names: &OnceCell<NetnsNames>) -> Port
     }
 }
 
+fn mirror((Mirror { to, ingress, egress }, active): (Mirror, bool)) -> MirrorInfo {
+    MirrorInfo { to, ingress, egress, active }
+}
+
 /// How a port is, and why no frame can pass.
 fn state(entry: &Entry, up: bool) -> (PortState, Option<String>) {
     let ifname = &entry.config.ifname;
     match (&entry.absence, up, entry.config.kind) {
         (Some(absence), ..) => (PortState::Gone, Some(absence.why.clone())),
-        (None, true, _) => (PortState::Up, None),
+        (None, true, _) => match &entry.leads_to {
+            Some(other) if *other == entry.config.name => {
+                (PortState::Blocked, Some("a loop: it leads back to itself".into()))
+            }
+            Some(other) => (PortState::Blocked, Some(format!("a loop: it leads back to the switch by port {other}"))),
+            None => (PortState::Up, None),
+        },
         (None, false, PortKind::Tap) => (PortState::Down, Some(format!("its interface \"{ifname}\" is set down"))),
         (None, false, PortKind::Pcap) => (PortState::Down, Some("its file is not being played".into())),
         (None, false, _) => {

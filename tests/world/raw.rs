@@ -15,6 +15,9 @@ const ROOM: usize = 65_536 + 64;
 /// Bytes that may wait to be read: thousands of frames.
 const BACKLOG: usize = 64 << 20;
 
+/// Where a switch sends its probes for loops.
+const PROBES: [u8; 6] = [0x03, 0x78, 0x64, 0x6f, 0x63, 0x6b];
+
 /// Sends from an interface, and receives what comes in by it, not what goes out.
 pub struct Raw(OwnedFd);
 
@@ -49,12 +52,17 @@ impl Raw {
         }
     }
 
-    /// The next frame, or `None` when none comes for `patience`.
+    /// The next frame, or `None` when none comes for `patience`. Those by which the switch looks for loops do not count.
     pub fn receive(&self, patience: Duration) -> io::Result<Option<Vec<u8>>> {
         let timeout = Timespec { tv_sec: patience.as_secs().cast_signed(), tv_nsec: patience.subsec_nanos().into() };
-        match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&timeout))? {
-            0 => Ok(None),
-            _ => read(&self.0).map(Some),
+        loop {
+            if poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&timeout))? == 0 {
+                return Ok(None);
+            }
+            let frame = read(&self.0)?;
+            if !frame.starts_with(&PROBES) {
+                return Ok(Some(frame));
+            }
         }
     }
 

@@ -3,16 +3,11 @@
 use super::Stage;
 use crate::drop::DropReason;
 use crate::flow::{Depth, FloodKind, Flow, PortId, Verdict};
-use crate::tables::storm::Bucket;
 use crate::tables::topology::IsolationGroups;
 use crate::wire::Mac;
 
 /// Forwarding and flooding, with storm control.
-#[derive(Default)]
-pub struct Forward {
-    /// Per ingress port: broadcast, multicast, unknown unicast.
-    buckets: Vec<[Bucket; 3]>,
-}
+pub struct Forward;
 
 impl Stage for Forward {
     fn name(&self) -> &'static str {
@@ -28,7 +23,7 @@ impl Stage for Forward {
         let destination = flow.edited().eth_dst;
         match known_port(flow, destination) {
             Some(port) => to_port(flow, port),
-            None => self.flood(flow, destination),
+            None => flood(flow, destination),
         }
     }
 }
@@ -55,45 +50,33 @@ fn to_port(flow: &mut Flow<'_>, port: PortId) -> Verdict {
     Verdict::Continue
 }
 
-impl Forward {
-    #[inline(never)]
-    fn flood(&mut self, flow: &mut Flow<'_>, destination: Mac) -> Verdict {
-        if destination.is_reserved() {
-            return Verdict::Drop(DropReason::Reserved);
-        }
-        if let Some(reason) = self.over_cap(flow, FloodKind::of(destination)).or_else(|| over_pin(flow)) {
-            flow.once();
-            return Verdict::Drop(reason);
-        }
-        flow.explain(match destination {
-            group if group.is_group() => "destination is a group: floods",
-            _ => "destination unknown: floods",
-        });
-        flow.flood();
-        Verdict::Continue
+#[inline(never)]
+fn flood(flow: &mut Flow<'_>, destination: Mac) -> Verdict {
+    if destination.is_reserved() {
+        return Verdict::Drop(DropReason::Reserved);
     }
+    if let Some(reason) = over_cap(flow, FloodKind::of(destination)).or_else(|| over_pin(flow)) {
+        flow.once();
+        return Verdict::Drop(reason);
+    }
+    flow.explain(match destination {
+        group if group.is_group() => "destination is a group: floods",
+        _ => "destination unknown: floods",
+    });
+    flow.flood();
+    Verdict::Continue
+}
 
-    /// Takes a token of the ingress port's bucket for this kind of frame, where it has a cap.
-    fn over_cap(&mut self, flow: &Flow<'_>, kind: FloodKind) -> Option<DropReason> {
-        let port = flow.key().port;
-        let caps = flow.tables.topology.port(port)?.storm;
-        let (cap, reason) = match kind {
-            FloodKind::Broadcast => (caps.broadcast, DropReason::StormBroadcast),
-            FloodKind::Multicast => (caps.multicast, DropReason::StormMulticast),
-            FloodKind::Unknown => (caps.unknown, DropReason::StormUnknown),
-        };
-        let cap = cap?;
-        if self.buckets.len() <= port.index() {
-            self.buckets.resize_with(port.index() + 1, Default::default);
-        }
-        let bucket = &mut self.buckets[port.index()][kind as usize];
-        let mut after = *bucket;
-        let admitted = after.admit(cap, flow.now);
-        if !flow.is_rehearsal() {
-            *bucket = after;
-        }
-        (!admitted).then_some(reason)
-    }
+/// Takes a token of the ingress port's bucket for this kind of frame, where it has a cap.
+fn over_cap(flow: &Flow<'_>, kind: FloodKind) -> Option<DropReason> {
+    let port = flow.tables.topology.port(flow.key().port)?;
+    let (cap, bucket) = (port.storm.of(kind)?, port.buckets.of(kind));
+    let admitted = if flow.is_rehearsal() { bucket.would_admit(cap, flow.now) } else { bucket.admit(cap, flow.now) };
+    (!admitted).then_some(match kind {
+        FloodKind::Broadcast => DropReason::StormBroadcast,
+        FloodKind::Multicast => DropReason::StormMulticast,
+        FloodKind::Unknown => DropReason::StormUnknown,
+    })
 }
 
 /// Refuses more than a few frames to all from an address that is pinned to another port: they may be going round.

@@ -5,6 +5,7 @@
 
 mod capture;
 mod closing;
+mod mirrors;
 mod numbers;
 mod pages;
 mod ports;
@@ -19,6 +20,7 @@ pub use status::{Conservation, DomainStatus, PortStatus, WorkerStatus};
 
 use crate::flow::PortId;
 use crate::frame::Arena;
+use crate::guard::Guard;
 use crate::stages::Stage;
 use crate::tables::storm::StormCaps;
 use crate::tables::topology::{Change, Domain, DomainId, PortView};
@@ -27,7 +29,7 @@ use crate::worker::{Command, ELSEWHERE, Event, Polling, SPIN, WorkerConfig};
 use crossbeam::channel::Receiver;
 use registry::Registry;
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use workers::Workers;
 
 /// How a switch is built.
@@ -42,7 +44,7 @@ pub struct Config {
     pub super_frames: usize,
     /// Sizes of each worker.
     pub worker: WorkerConfig,
-    /// Makes the stages of the embedding program, between `isolate` and `forward`, for each worker anew.
+    /// Makes the stages of the embedding program for each worker anew. Each comes where its `place` says.
     pub stages: Box<dyn Fn() -> Vec<Box<dyn Stage>>>,
 }
 
@@ -70,6 +72,21 @@ pub struct Membership {
     pub storm: StormCaps,
     /// How it takes part in VLANs. A transparent port is one of VLAN 1, untagged, in a domain with `vlan_filtering`.
     pub vlan: Tagging,
+    /// Whom its frames may come from; anybody where there is none.
+    pub guard: Option<Arc<Guard>>,
+    /// Where copies of its frames go.
+    pub mirror: Option<Mirror>,
+}
+
+/// Where copies go of what passes a port. While there is no port of that name, none are made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    /// The name of the port that they leave by.
+    pub to: String,
+    /// Of frames that come in, as they came, dropped or not.
+    pub ingress: bool,
+    /// Of frames that leave, as they leave.
+    pub egress: bool,
 }
 
 impl Membership {
@@ -80,8 +97,9 @@ impl Membership {
 
     /// What the pipeline must know of such a member of a domain.
     fn view(&self, domain: DomainId) -> PortView {
-        let Membership { isolated, storm, ref vlan, .. } = *self;
-        PortView { domain: Some(domain), isolated, storm, vlan: vlan.clone(), ..PortView::default() }
+        let Membership { isolated, storm, ref vlan, ref guard, .. } = *self;
+        let (vlan, guard) = (vlan.clone(), guard.clone());
+        PortView { domain: Some(domain), isolated, storm, vlan, guard, ..PortView::default() }
     }
 }
 
@@ -196,7 +214,7 @@ impl Switch {
     pub fn change_port(&self, name: &str, membership: &Membership) -> Result<(), Error> {
         let mut registry = self.registry();
         let domain = registry.domain_id(&membership.domain)?;
-        let id = registry.change_port(name, membership.view(domain))?;
+        let id = registry.change_port(name, membership.view(domain), membership.mirror.clone())?;
         self.publish_port(&registry, id)
     }
 

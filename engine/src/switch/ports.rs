@@ -53,7 +53,8 @@ impl Switch {
         };
         let entered: Vec<_> =
             opened.into_iter().map(|(opened, membership)| opened.and_then(|port| enter(port, membership))).collect();
-        match self.attach(&registry, hands) {
+        let ids: Vec<PortId> = hands.iter().map(|(id, _)| *id).collect();
+        match self.attach(&registry, hands).and_then(|()| self.publish_mirrors(&registry, &ids)) {
             Ok(()) => entered,
             Err(_) => entered.into_iter().map(|result| result.and(Err(Error::Stopped))).collect(),
         }
@@ -83,7 +84,8 @@ impl Switch {
         let hand = deal(queues, registry.idlest(), self.workers.count());
         let counters = hand.iter().map(|_| Arc::default()).collect();
         let view = PortView { station: station(kind, &caps), ..membership.view(domain) };
-        let new = Registered { name, kind, caps, view, counters, up: Arc::default(), owners: owners(&hand) };
+        let (up, owners, mirror) = (Arc::default(), owners(&hand), membership.mirror.clone());
+        let new = Registered { name, kind, caps, view, mirror, counters, up, owners };
         Ok((registry.add_port(new)?, hand))
     }
 
@@ -161,7 +163,15 @@ impl Switch {
         let queues = self.detach(&registry, &ids)?;
         names.iter().for_each(|name| registry.remove_port(name.as_ref()));
         self.publish_ports(&registry, &ids)?;
+        // Before their numbers are used again.
+        self.publish_mirrors(&registry, &ids)?;
         Ok(queues)
+    }
+
+    /// Tells the workers of all mirrors to ports that have come or gone.
+    fn publish_mirrors(&self, registry: &Registry, ids: &[PortId]) -> Result<(), Error> {
+        let mirrored: Vec<PortId> = ids.iter().flat_map(|&id| registry.mirrored_to(id)).collect();
+        if mirrored.is_empty() { Ok(()) } else { self.publish_ports(registry, &mirrored) }
     }
 
     /// Takes ports from every worker; gives back their queues.

@@ -2,12 +2,13 @@
 //!
 //! What is done for one port takes as long with thousands of others as with none.
 
-use super::Error;
+use super::mirrors::Mirrors;
 use super::numbers::Numbers;
+use super::{Error, Mirror};
 use crate::flow::PortId;
 use crate::ports::Caps;
 use crate::stats::PortCounters;
-use crate::tables::topology::{Domain, DomainId, PortView};
+use crate::tables::topology::{Domain, DomainId, MirrorTo, PortView};
 use crate::wire::Mac;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ pub(super) struct Registered {
     pub kind: &'static str,
     pub caps: Caps,
     pub view: PortView,
+    /// Where copies of its frames go, by name: the view has no number for it.
+    pub mirror: Option<Mirror>,
     /// Of each worker.
     pub counters: Vec<Arc<PortCounters>>,
     pub up: Arc<AtomicBool>,
@@ -53,6 +56,8 @@ pub(super) struct Registry {
     members: Vec<usize>,
     /// How many ports each worker has queues of.
     loads: Vec<usize>,
+    /// Which ports have mirrors to which.
+    mirrors: Mirrors,
     /// The counters of all removed ports together, so that sums over the switch stay whole.
     gone: PortCounters,
 }
@@ -126,11 +131,13 @@ impl Registry {
     }
 
     /// Puts another view in the place of a port's. What is known of its station stays.
-    pub fn change_port(&mut self, name: &str, view: PortView) -> Result<PortId, Error> {
+    pub fn change_port(&mut self, name: &str, view: PortView, mirror: Option<Mirror>) -> Result<PortId, Error> {
         let id = self.port_id(name)?;
         let Some(port) = self.ports.get_mut(id.index()) else { return Ok(id) };
-        let view = PortView { station: port.view.station, ..view };
+        let view = PortView { station: port.view.station, buckets: port.view.buckets.share(), ..view };
         let (joined, left) = (view.domain, std::mem::replace(&mut port.view, view).domain);
+        self.mirrors.replace(id, port.mirror.as_ref(), mirror.as_ref());
+        port.mirror = mirror;
         self.count_member(left, usize::wrapping_sub);
         self.count_member(joined, usize::wrapping_add);
         Ok(id)
@@ -153,11 +160,13 @@ impl Registry {
     /// Enters a port whose name was reserved.
     pub fn add_port(&mut self, port: Registered) -> Result<PortId, Error> {
         let (name, domain, owners) = (port.name.clone(), port.view.domain, port.owners.clone());
+        let mirror = port.mirror.clone();
         self.reserved.remove(&name);
         let id = self.ports.add(&name, port).map(PortId).ok_or(Error::Full("port"))?;
         self.names.resize(self.ports.slots().len(), String::new());
         self.names[id.index()] = name;
         self.count_member(domain, usize::wrapping_add);
+        self.mirrors.replace(id, None, mirror.as_ref());
         owners.iter().for_each(|&owner| self.loads[owner] += 1);
         Ok(id)
     }
@@ -172,7 +181,9 @@ impl Registry {
     }
 
     pub fn remove_port(&mut self, name: &str) {
+        let Ok(id) = self.port_id(name) else { return };
         let Some(removed) = self.ports.remove(name) else { return };
+        self.mirrors.replace(id, removed.mirror.as_ref(), None);
         self.gone.absorb(&removed.total());
         self.count_member(removed.view.domain, usize::wrapping_sub);
         removed.owners.iter().for_each(|&owner| self.loads[owner] -= 1);
@@ -195,9 +206,22 @@ impl Registry {
         present.chain(std::iter::once(&self.gone))
     }
 
+    /// A mirror by number; `None` while there is no port to show it.
+    fn mirror_to(&self, mirror: &Mirror) -> Option<MirrorTo> {
+        let to = self.port_id(&mirror.to).ok()?;
+        Some(MirrorTo { to, ingress: mirror.ingress, egress: mirror.egress })
+    }
+
+    /// Ports that have a mirror to this one, or to the last one that had its number.
+    pub fn mirrored_to(&self, id: PortId) -> impl Iterator<Item = PortId> {
+        self.name(id).into_iter().flat_map(|name| self.mirrors.to(name))
+    }
+
     /// A port as workers know it.
     pub fn view(&self, id: PortId) -> Option<PortView> {
-        let mut view = self.port(id)?.view.clone();
+        let port = self.port(id)?;
+        let mirror = port.mirror.as_ref().and_then(|mirror| self.mirror_to(mirror));
+        let mut view = PortView { buckets: port.view.buckets.share(), mirror, ..port.view.clone() };
         if view.domain.and_then(|domain| self.domain(domain)).is_some_and(|domain| domain.vlan_filtering) {
             view.vlan.settle();
         }

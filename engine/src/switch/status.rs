@@ -2,7 +2,7 @@
 
 use super::registry::{Registered, Registry, sum};
 use super::workers::Link;
-use super::{Error, Switch};
+use super::{Error, Mirror, Switch};
 use crate::drop::DropReason;
 use crate::flow::PortId;
 use crate::frame::Offload;
@@ -32,6 +32,8 @@ pub struct PortStatus {
     pub vlan: Tagging,
     /// Whether frames can pass.
     pub up: bool,
+    /// Where copies of its frames go, and whether that port is there and up.
+    pub mirror: Option<(Mirror, bool)>,
     /// What it can carry.
     pub caps: Caps,
     /// Its counters, the sum over all workers.
@@ -89,7 +91,7 @@ pub struct WorkerStatus {
 pub struct Conservation {
     /// Frames taken from ports.
     pub received: u64,
-    /// Copies made for floods, segments cut from super-frames less one each, and frames that were injected.
+    /// Copies made for floods and mirrors, segments cut from super-frames less one each, and frames that were injected.
     pub generated: u64,
     /// Segments that went into super-frames, less one each.
     pub coalesced: u64,
@@ -252,6 +254,10 @@ fn status(registry: &Registry, id: PortId, port: &Registered) -> PortStatus {
         isolated: port.view.isolated,
         vlan: registry.view(id).map(|view| view.vlan).unwrap_or_default(),
         up: port.up.load(Relaxed),
+        mirror: port.mirror.clone().map(|mirror| {
+            let shows = registry.port_id(&mirror.to).ok().and_then(|to| registry.port(to));
+            (mirror, shows.is_some_and(|port| port.up.load(Relaxed)))
+        }),
         caps: port.caps.clone(),
         counters: port.total(),
     }

@@ -10,6 +10,7 @@ pub mod vlan;
 
 use crate::clock::Millis;
 use crate::flow::{FlowKey, PortId, exit};
+use crate::guard::Guard;
 use crate::program::Exit;
 use crate::trace::Note;
 use crate::wire::Mac;
@@ -72,6 +73,8 @@ struct Gate {
     is_there: bool,
     /// Its link is up.
     is_up: bool,
+    /// It leads back to the switch by another port.
+    is_blocked: bool,
     /// It knows of no VLANs.
     is_transparent: bool,
     isolation: IsolationGroups,
@@ -83,13 +86,13 @@ const CLOSED: u64 = 1 << 63;
 impl Default for Gate {
     fn default() -> Gate {
         let isolation = IsolationGroups::default();
-        Gate { keeps_out: CLOSED, is_there: false, is_up: true, is_transparent: true, isolation }
+        Gate { keeps_out: CLOSED, is_there: false, is_up: true, is_blocked: false, is_transparent: true, isolation }
     }
 }
 
 impl Gate {
     fn settle(&mut self) {
-        self.keeps_out = if self.is_there && self.is_up { self.isolation.0 } else { CLOSED };
+        self.keeps_out = if self.is_there && self.is_up && !self.is_blocked { self.isolation.0 } else { CLOSED };
     }
 }
 
@@ -268,10 +271,15 @@ impl Tables {
         }
         let gate = &mut self.gates[id.index()];
         gate.is_there = port.is_some();
+        gate.is_blocked = false;
         if let Some(port) = &port {
             (gate.isolation, gate.is_transparent) = (port.isolation(), port.vlan == Tagging::Transparent);
         }
         gate.settle();
+        if port.as_ref().zip(self.topology.port(id)).is_some_and(|(port, before)| port.decides_like(before)) {
+            self.topology.set_port(id, port);
+            return;
+        }
         let (vlan, domain) = (port.as_ref().map(|port| port.vlan.clone()), port.as_ref().and_then(|port| port.domain));
         let before = self.topology.set_port(id, port);
         if let Some((before, left)) = before.as_ref().and_then(|before| Some((before, before.domain?))) {
@@ -317,6 +325,25 @@ impl Tables {
         if !up {
             self.flush_port(port);
         }
+    }
+
+    /// Blocks a port or opens it again: nothing passes it either way while it is blocked.
+    pub(crate) fn set_blocked(&mut self, port: PortId, blocked: bool) {
+        let Some(gate) = self.gates.get_mut(port.index()) else { return };
+        if std::mem::replace(&mut gate.is_blocked, blocked) == blocked {
+            return;
+        }
+        gate.settle();
+        self.invalidate_domain(self.topology.domain_of(port));
+        if blocked {
+            self.flush_port(port);
+        }
+    }
+
+    /// Whether a port is blocked.
+    #[inline]
+    pub(crate) fn is_blocked(&self, port: PortId) -> bool {
+        self.gates.get(port.index()).is_some_and(|gate| gate.is_blocked)
     }
 
     /// Forgets every address learned on a port.
@@ -393,7 +420,7 @@ impl Tables {
 
     /// What frames of a port have in common; `None` where the stages must see each.
     pub(crate) fn ingress(&self, port: PortId) -> Option<Ingress> {
-        let view = self.topology.port(port).filter(|view| view.learning && !view.locked)?;
+        let view = self.topology.port(port).filter(|view| view.learning && !view.locked && !self.is_blocked(port))?;
         let domain = view.domain?;
         Some(Ingress {
             port,
@@ -404,6 +431,12 @@ impl Tables {
             has_quota: view.mac_limit > 0,
             is_transparent: view.vlan == Tagging::Transparent,
         })
+    }
+
+    /// The source guard of a port.
+    #[inline(always)]
+    pub(crate) fn guard(&self, port: PortId) -> Option<&Guard> {
+        self.topology.port(port)?.guard.as_deref()
     }
 
     /// What a frame is to VLANs, where its port admits it.

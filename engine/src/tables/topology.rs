@@ -1,11 +1,13 @@
 //! Which ports and bridge domains there are. Every worker has its own, and takes the same changes in the same order.
 
 use crate::flow::PortId;
+use crate::guard::Guard;
 use crate::tables::fdb::Quota;
-use crate::tables::storm::StormCaps;
+use crate::tables::storm::{Buckets, StormCaps};
 use crate::tables::vlan::Tagging;
 use crate::wire::Mac;
 use crate::wire::vlan::Vid;
+use std::sync::Arc;
 
 /// A bridge domain's number inside one switch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -89,6 +91,17 @@ pub struct Floods {
     pub broadcast: bool,
 }
 
+/// Where copies go of what passes a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MirrorTo {
+    /// The port that they leave by.
+    pub to: PortId,
+    /// Of frames that come in, as they came.
+    pub ingress: bool,
+    /// Of frames that leave, as they leave.
+    pub egress: bool,
+}
+
 /// What the pipeline must know of a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortView {
@@ -100,6 +113,8 @@ pub struct PortView {
     pub groups: IsolationGroups,
     /// Caps on what it may flood.
     pub storm: StormCaps,
+    /// What it may still flood now.
+    pub buckets: Buckets,
     /// How it takes part in VLANs.
     pub vlan: Tagging,
     /// Whether source addresses are learned on it.
@@ -116,6 +131,10 @@ pub struct PortView {
     pub floods: Floods,
     /// The address of the station at its far end, where that is known for certain: a TAP's own.
     pub station: Option<Mac>,
+    /// Whom its frames may come from; anybody where there is none.
+    pub guard: Option<Arc<Guard>>,
+    /// Where copies of its frames go.
+    pub mirror: Option<MirrorTo>,
 }
 
 impl Default for PortView {
@@ -125,6 +144,7 @@ impl Default for PortView {
             isolated: false,
             groups: IsolationGroups::default(),
             storm: StormCaps::default(),
+            buckets: Buckets::default(),
             vlan: Tagging::default(),
             learning: true,
             mac_limit: 0,
@@ -133,6 +153,8 @@ impl Default for PortView {
             hairpin: false,
             floods: Floods { unknown: true, multicast: true, broadcast: true },
             station: None,
+            guard: None,
+            mirror: None,
         }
     }
 }
@@ -142,6 +164,11 @@ impl PortView {
     #[inline]
     pub fn isolation(&self) -> IsolationGroups {
         if self.isolated { IsolationGroups(self.groups.0 | IsolationGroups::COMMON.0) } else { self.groups }
+    }
+
+    /// Whether frames are decided as with another description, from which it differs.
+    pub(crate) fn decides_like(&self, other: &PortView) -> bool {
+        self != other && *self == PortView { guard: self.guard.clone(), mirror: self.mirror, ..other.clone() }
     }
 
     /// How many addresses it may bring into a domain.

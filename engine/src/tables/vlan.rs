@@ -11,7 +11,7 @@
 //! | no tag | - | its VLAN | native VLAN, or refused | its VLAN, pushed |
 //! | a tag of VLAN 0 | - | its VLAN, priority kept | native, priority kept | its VLAN, pushed |
 //! | another tag | - | refused, unless it is its VLAN and may be | that VLAN if carried, or refused | its VLAN, pushed |
-//! | it leaves with | what it came with | no tag | a tag, untagged if native | its outer tag taken off |
+//! | it leaves with | what it came with | no tag | a tag; untagged if native and no tag is inside | its outer tag taken off |
 //!
 //! A customer's VLAN 100 (C-TAG, 0x8100) and a provider's VLAN 100 (S-TAG, 0x88a8 or 0x9100) are two VLANs: a tag that
 //! a tunnel's customer wrote can never stand for the provider's. Access and native VLANs are customers'. A trunk
@@ -169,16 +169,30 @@ pub struct Class {
     /// The outermost tag, where it is one of the switch's VLANs and may be changed or taken off; `None` where the frame
     /// has none, or has some that are payload.
     pub carried: Option<Tag>,
+    /// What follows that tag, or the frame's addresses where the switch takes its tags for payload, is a tag.
+    pub is_nested: bool,
 }
 
 impl Class {
     /// A frame where nobody knows of VLANs.
-    pub const TRANSPARENT: Class = Class { vlan: Vlan::NONE, tag: Tag::NONE, carried: None };
+    pub const TRANSPARENT: Class = Class { vlan: Vlan::NONE, tag: Tag::NONE, carried: None, is_nested: false };
 
     /// Of this VLAN, by a tag that the frame need not have yet.
-    fn of(vid: Vid, tpid: Tpid, carried: Option<Tag>, priority: Option<Tag>) -> Class {
-        let tci = priority.map_or(Tci(0), |tag| tag.tci()).with_vid(vid);
-        Class { vlan: Vlan::of(tpid, vid), tag: Tag::new(tpid, tci), carried }
+    fn of(vid: Vid, tpid: Tpid, carried: Option<Tag>, is_nested: bool) -> Class {
+        let tci = carried.map_or(Tci(0), |tag| tag.tci()).with_vid(vid);
+        Class { vlan: Vlan::of(tpid, vid), tag: Tag::new(tpid, tci), carried, is_nested }
+    }
+
+    /// A frame of the switch's own in a VLAN, without any tag yet.
+    pub(crate) fn without_tag(vlan: Vlan) -> Class {
+        let tpid = if vlan.is_service() { Tpid::SERVICE } else { Tpid::CUSTOMER };
+        let class = vlan.vid().map(|vid| Class::of(vid, tpid, None, false));
+        class.map_or(Class::TRANSPARENT, |class| Class { vlan, ..class })
+    }
+
+    /// Of a provider's VLAN, with the priority of the customer's tag, which is payload.
+    fn of_tunnel(vid: Vid, tpid: Tpid, payload: Option<Tag>) -> Class {
+        Class { carried: None, ..Class::of(vid, tpid, payload, payload.is_some()) }
     }
 }
 
@@ -190,11 +204,20 @@ impl Tagging {
     /// VLAN's.
     #[inline]
     pub fn classify(&self, key: &FlowKey) -> Result<Class, DropReason> {
+        let is_nested = key.tags.is_nested();
         match self {
             Tagging::Transparent => Ok(Class::TRANSPARENT),
-            Tagging::Tunnel { vid, tpid } => Ok(Class::of(*vid, *tpid, None, key.tag())),
-            Tagging::Access { vid, admit_tagged } => classify_at_access(*vid, *admit_tagged, tag_of(key)?),
-            Tagging::Trunk { vids, native } => classify_at_trunk(vids, *native, tag_of(key)?),
+            Tagging::Tunnel { vid, tpid } => Ok(Class::of_tunnel(*vid, *tpid, key.tag())),
+            Tagging::Access { vid, admit_tagged } => {
+                let tag = tag_of(key)?;
+                let admitted = is_admitted_at_access(*vid, *admit_tagged, tag);
+                admitted.then(|| Class::of(*vid, Tpid::CUSTOMER, tag, is_nested)).ok_or(DropReason::VlanFiltered)
+            }
+            Tagging::Trunk { vids, native } => {
+                let tag = tag_of(key)?;
+                let (vid, tpid) = vlan_at_trunk(vids, *native, tag).ok_or(DropReason::VlanFiltered)?;
+                Ok(Class::of(vid, tpid, tag, is_nested))
+            }
         }
     }
 
@@ -212,14 +235,15 @@ impl Tagging {
         }
     }
 
-    /// The tag that a frame of this class has when it leaves by the port.
+    /// The tag that a frame of this class has when it leaves by the port. One whose content begins with a tag leaves a trunk
+    /// with the native VLAN's own: without it the next switch would take it for a frame of the inner VLAN ("VLAN hopping").
     #[inline]
     pub fn leaving(&self, class: &Class) -> Option<Tag> {
         match self {
             Tagging::Transparent => class.carried,
             Tagging::Access { .. } | Tagging::Tunnel { .. } => None,
             Tagging::Trunk { native: Some(Native { vid, tagged: false }), .. }
-                if class.vlan == Vlan::of(Tpid::CUSTOMER, *vid) =>
+                if class.vlan == Vlan::of(Tpid::CUSTOMER, *vid) && !class.is_nested =>
             {
                 None
             }
@@ -237,20 +261,20 @@ fn tag_of(key: &FlowKey) -> Result<Option<Tag>, DropReason> {
     if cut || reserved { Err(DropReason::VlanInvalid) } else { Ok(tag) }
 }
 
-fn classify_at_access(vid: Vid, admit_tagged: bool, tag: Option<Tag>) -> Result<Class, DropReason> {
-    let admitted = tag.is_none_or(|tag| {
+/// Whether an access port of this VLAN takes a frame with this tag.
+fn is_admitted_at_access(vid: Vid, admit_tagged: bool, tag: Option<Tag>) -> bool {
+    tag.is_none_or(|tag| {
         let own = tag.tci().vid() == vid.number() && !tag.tpid().is_service();
         tag.tci().vid() == 0 || (admit_tagged && own)
-    });
-    if admitted { Ok(Class::of(vid, Tpid::CUSTOMER, tag, tag)) } else { Err(DropReason::VlanFiltered) }
+    })
 }
 
-fn classify_at_trunk(vids: &VidSet, native: Option<Native>, tag: Option<Tag>) -> Result<Class, DropReason> {
+/// The VLAN at a trunk of a frame with this tag, and its kind; `None` where the trunk does not carry it.
+fn vlan_at_trunk(vids: &VidSet, native: Option<Native>, tag: Option<Tag>) -> Option<(Vid, Tpid)> {
     let named = tag.and_then(|tag| Vid::new(tag.tci().vid()).map(|vid| (vid, tag.tpid())));
-    let by_default = || native.map(|native| (native.vid, Tpid::CUSTOMER));
-    let (vid, tpid) = named.or_else(by_default).ok_or(DropReason::VlanFiltered)?;
-    let is_native = by_default() == Some((vid, tpid));
-    if vids.contains(vid) || is_native { Ok(Class::of(vid, tpid, tag, tag)) } else { Err(DropReason::VlanFiltered) }
+    let by_default = native.map(|native| (native.vid, Tpid::CUSTOMER));
+    let (vid, tpid) = named.or(by_default)?;
+    (vids.contains(vid) || by_default == Some((vid, tpid))).then_some((vid, tpid))
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ pub const VLAN_TAG_LEN: usize = 4;
 pub const IPV4: u16 = 0x0800;
 /// EtherType of ARP.
 pub const ARP: u16 = 0x0806;
+/// EtherType of reverse ARP (RFC 903).
+pub const RARP: u16 = 0x8035;
 /// EtherType of IPv6.
 pub const IPV6: u16 = 0x86dd;
 /// EtherType of a customer VLAN tag (802.1Q).

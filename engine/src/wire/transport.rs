@@ -1,13 +1,17 @@
-//! Where the headers of a frame are: Ethernet, at most two VLAN tags, IP with its options or extensions, TCP or UDP.
+//! Where the headers of a frame are: Ethernet, VLAN tags, IP with its options or extensions, TCP or UDP.
 //!
 //! Everything found lies inside the frame. Lengths that the IP and UDP headers state are not looked at, but for
 //! [`Transport::packet_end`].
 
 use super::ethernet::{HEADER_LEN, IPV4, IPV6, VLAN_TAG_LEN};
-use super::vlan::{MAX_TAGS, Tpid};
+use super::vlan::Tpid;
 
 /// Most bytes of headers, Ethernet to TCP or UDP, that a super-frame's segments may repeat.
 pub const MAX_HEADERS: usize = 256;
+
+/// Most VLAN tags that are looked through, as Linux does (`VLAN_MAX_DEPTH`): a customer may have two, and each switch on the way
+/// push one.
+const MAX_TAGS: usize = 8;
 
 /// IP protocol number of TCP.
 pub const TCP: u8 = 6;
@@ -86,17 +90,16 @@ impl Transport {
     }
 }
 
-/// The EtherType behind at most two VLAN tags, and where its header starts.
+/// The EtherType behind the VLAN tags, and where its header starts.
+#[inline]
 pub fn network(frame: &[u8]) -> Option<(u16, usize)> {
-    let mut at = HEADER_LEN;
-    let mut ethertype = be16(frame, at - 2)?;
-    for _ in 0..MAX_TAGS {
-        if Tpid::of(ethertype) != Tpid::NONE {
-            at += VLAN_TAG_LEN;
-            ethertype = be16(frame, at - 2)?;
+    for at in (HEADER_LEN..).step_by(VLAN_TAG_LEN).take(MAX_TAGS + 1) {
+        let ethertype = be16(frame, at - 2)?;
+        if Tpid::of(ethertype) == Tpid::NONE {
+            return Some((ethertype, at));
         }
     }
-    Some((ethertype, at))
+    None
 }
 
 /// The transport of a complete IPv4 packet (RFC 791); a fragment has none, and Linux completes checksums before it cuts.

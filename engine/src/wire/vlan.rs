@@ -10,9 +10,6 @@ use super::ethernet::{LEGACY_SERVICE_VLAN, SERVICE_VLAN, VLAN, VLAN_TAG_LEN};
 use std::fmt;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Most tags that the parser looks through.
-pub const MAX_TAGS: usize = 2;
-
 /// Which kind of tag: what its EtherType says. A number of our own, so that it takes a byte of the flow key.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(transparent)]
@@ -57,6 +54,41 @@ impl Tpid {
     }
 
     /// The kind as a small number: 0 for no tag.
+    #[inline(always)]
+    pub(crate) const fn code(self) -> u8 {
+        self.0
+    }
+}
+
+/// What the parser sees of a frame's tags: the outermost one's kind, and whether another follows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct TagStack(u8);
+
+impl TagStack {
+    /// No tag.
+    pub const NONE: TagStack = TagStack(0);
+    const NESTED: u8 = 0x80;
+
+    /// A tag of this kind; `is_nested` says that another follows.
+    #[inline(always)]
+    pub const fn new(outer: Tpid, is_nested: bool) -> TagStack {
+        TagStack(if is_nested { outer.0 | TagStack::NESTED } else { outer.0 })
+    }
+
+    /// The outermost tag's kind.
+    #[inline(always)]
+    pub const fn outer(self) -> Tpid {
+        Tpid(self.0 & !TagStack::NESTED)
+    }
+
+    /// Whether what the outermost tag holds begins with a tag.
+    #[inline]
+    pub const fn is_nested(self) -> bool {
+        self.0 & TagStack::NESTED != 0
+    }
+
+    /// A small number, 0 for no tag.
     #[inline(always)]
     pub(crate) const fn code(self) -> u8 {
         self.0

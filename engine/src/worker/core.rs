@@ -3,6 +3,7 @@
 use super::ELSEWHERE;
 use super::WorkerConfig;
 use super::flood::{Flooding, MOST, scratch};
+use super::loops::Loops;
 use super::outlet::Outlet;
 use super::peers::{BURST, Errand, FRAMES, Parcel};
 use super::ports::Ports;
@@ -47,6 +48,8 @@ pub(super) struct Core {
     foreign: Vec<Option<Flooding>>,
     /// Addresses that were pinned, to be reported: the first few of a second.
     pub flaps: Vec<Flap>,
+    /// Loops outside.
+    pub loops: Loops,
     /// Scratch: exits of a part of a flood, and workers that have heard of it.
     pub exits: Vec<Exit>,
     pub told: Vec<bool>,
@@ -70,6 +73,7 @@ impl Core {
             unfinished: None,
             foreign: Vec::new(),
             flaps: Vec::with_capacity(8),
+            loops: Loops::default(),
             exits: scratch(),
             told: Vec::new(),
         })
@@ -148,6 +152,7 @@ impl Core {
         self.ports.wire_size = self.ports.any_wire_size();
         match errand {
             Errand::Leave(port) => Outlet::new(&mut self.ports, ELSEWHERE).output(port, frame, &mut self.pool),
+            Errand::Show(port) => Outlet::new(&mut self.ports, ELSEWHERE).show(port, frame, &mut self.pool),
             Errand::Flood(flood, origin) => {
                 self.foreign[peer] = self.flood(Flooding::new(flood, frame, Some(origin)));
             }
@@ -218,6 +223,10 @@ impl Core {
     /// Walks the stages for a frame, caches what they decide where that may be, and executes it.
     fn compile(&mut self, frame: Frame, port: PortId, key: &FlowKey, hash: u64) -> bool {
         self.counters.misses.add(1);
+        if self.is_own_probe(&frame, port, key) {
+            self.discard(frame, port, DropReason::Loop);
+            return true;
+        }
         let compiled = self.decide(&frame, port, key);
         let kept = match compiled {
             Compiled::Flow if self.cache => {
@@ -236,6 +245,10 @@ impl Core {
     /// Walks the stages for a frame, and executes what they decide. False when the visit is over.
     #[inline(never)]
     pub fn walk(&mut self, frame: Frame, port: PortId, key: &FlowKey) -> bool {
+        if self.is_own_probe(&frame, port, key) {
+            self.discard(frame, port, DropReason::Loop);
+            return true;
+        }
         let compiled = self.decide(&frame, port, key);
         self.carry_out_compiled(compiled, frame, port)
     }
@@ -257,6 +270,7 @@ impl Core {
         let Flap { home, elsewhere, .. } = flap;
         let ports = std::iter::once(home).chain((elsewhere != home).then_some(elsewhere));
         ports.filter_map(|port| self.ports.counters(port)).for_each(|counters| counters.mac_flaps.add(1));
+        [home, elsewhere].into_iter().for_each(|port| self.suspect(port, flap.who.vlan()));
         if self.flaps.len() < self.flaps.capacity() {
             self.flaps.push(flap);
         }
@@ -270,6 +284,7 @@ impl Core {
                 execute(actions, frame, &mut Outlet::new(&mut self.ports, port), &mut self.pool);
             }
             Compiled::Flood(flood) => {
+                self.loops.note(port, flood.domain, flood.class.vlan, self.now);
                 self.unfinished = self.flood(Flooding::new(flood, frame, None));
                 return self.unfinished.is_none() && self.copies < MOST;
             }

@@ -56,6 +56,8 @@ impl Worker {
             return;
         }
         self.sweep.last = now;
+        self.core.now = now;
+        self.core.watch_loops();
         let carries = self.sweep.cursor > 0 || now.since(self.sweep.began) >= PERIOD_MS;
         if carries {
             if self.sweep.cursor == 0 {

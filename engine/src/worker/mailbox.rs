@@ -1,6 +1,7 @@
 //! What the control side asks of a worker, and what a worker tells it. Neither waits for the other.
 
 use super::core::Core;
+use super::loops::LoopNews;
 use super::schedule::QueueId;
 use super::{Attachment, Worker};
 use crate::capture::Sink;
@@ -90,6 +91,18 @@ pub enum Event {
         /// Whether they can.
         up: bool,
     },
+    /// Two ports lead to each other outside: one of them is blocked, until a few seconds after the loop is gone.
+    LoopFound {
+        /// The name of the port that is blocked,
+        blocked: String,
+        /// and of the one that it leads to.
+        other: String,
+    },
+    /// A port that was blocked is open again.
+    LoopGone {
+        /// Its name.
+        blocked: String,
+    },
     /// An address jumps between ports faster than hosts move, and was pinned: a loop, or an address used twice.
     MacPinned {
         /// The address.
@@ -128,9 +141,11 @@ impl Worker {
             match command {
                 Command::Stop => return false,
                 Command::Attach(port, view, done) => {
+                    let (id, mirror) = (port.port, view.as_ref().and_then(|view| view.mirror));
                     // A port's change needs no memory that there might not be.
-                    let _ = self.core.tables.apply(Change::Port(port.port, view.map(|view| *view)));
+                    let _ = self.core.tables.apply(Change::Port(id, view.map(|view| *view)));
                     self.open(port);
+                    self.core.ports.set_mirror(id, mirror);
                     let _ = done.send(());
                 }
                 Command::Serve(port, done) => {
@@ -139,7 +154,7 @@ impl Worker {
                     let _ = done.send(());
                 }
                 Command::Detach(port, done) => drop(done.send(self.release(port, sleeper).unwrap_or_default().1)),
-                Command::Change(change, done) => drop(done.send(self.core.tables.apply(change))),
+                Command::Change(change, done) => drop(done.send(self.apply(change))),
                 Command::SetStatic(domain, who, port, done) => {
                     self.set_static(domain, who, port);
                     let _ = done.send(());
@@ -192,12 +207,17 @@ impl Worker {
 
     /// Reports links that changed, and addresses that were pinned.
     pub(super) fn report(&mut self, lines: &Lines) {
-        let Core { ports, flaps, .. } = &mut self.core;
+        let Core { ports, flaps, loops, .. } = &mut self.core;
         for &(port, up) in &ports.links.news {
             let name = ports.name(port).map(str::to_owned);
             name.into_iter().for_each(|name| drop(lines.events.send(Event::Link { name, up })));
         }
         ports.links.news.clear();
+        for LoopNews { blocked, other, is_there } in loops.news.drain(..) {
+            let [blocked, other] = [blocked, other].map(|port| ports.name(port).unwrap_or_default().to_owned());
+            let found = Event::LoopFound { blocked: blocked.clone(), other };
+            let _ = lines.events.send(if is_there { found } else { Event::LoopGone { blocked } });
+        }
         for Flap { who, home, elsewhere } in flaps.drain(..) {
             let [home, elsewhere] = [home, elsewhere].map(|port| ports.name(port).unwrap_or_default().to_owned());
             let (mac, vlan) = (who.mac(), who.vlan().vid());

@@ -6,7 +6,7 @@
 //! one batch from every queue that is ready (`schedule.rs`) and runs it to completion, phase by phase:
 //!
 //! ```text
-//! receive -> classify: parse, hash, prefetch the set -> probe: read tags, prefetch the entry
+//! receive -> guard -> classify: parse, hash, prefetch the set -> probe: read tags, prefetch the entry
 //!         -> run: verify; a miss walks the stages and is cached; execute -> flush every egress batch
 //! ```
 //!
@@ -20,17 +20,22 @@
 mod core;
 mod direct;
 mod flood;
+mod guarding;
 mod housekeeping;
 mod idle;
+mod laps;
 mod links;
+mod loops;
 mod mailbox;
 mod outlet;
 mod peers;
 mod ports;
+mod probe;
 mod rehearse;
 mod schedule;
 
 pub use idle::{Polling, SPIN, Sleeper};
+pub use laps::PhaseTicks;
 pub use mailbox::{Command, Event, FdbPage, FlowPage, Lines};
 pub(crate) use peers::Door;
 pub use peers::Peers;
@@ -47,11 +52,14 @@ use crate::ports::Queue;
 use crate::stages::Stage;
 use crate::stats::{PortCounters, WorkerCounters};
 use crate::table::{KeyHasher, SlotId};
+use crate::tables::fdb::Fdb;
+use crate::tables::topology::Change;
 use crate::tables::{Ingress, Tables};
 use core::Core;
 use direct::Direct;
 use flood::Pending;
 use housekeeping::Sweep;
+use laps::{Laps, Stopwatch};
 use schedule::QueueId;
 use std::io;
 use std::sync::Arc;
@@ -88,21 +96,6 @@ impl Default for WorkerConfig {
     fn default() -> WorkerConfig {
         WorkerConfig { batch: 64, flows: 65_536, cache: true, direct: WithoutCache::Auto, workers: 1 }
     }
-}
-
-/// Ticks spent in each phase of [`Worker::poll_timed`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PhaseTicks {
-    /// Taking frames from the ports.
-    pub receive: u64,
-    /// Parsing and hashing.
-    pub classify: u64,
-    /// Finding cache entries.
-    pub probe: u64,
-    /// Verifying, compiling misses, executing.
-    pub run: u64,
-    /// Handing frames to the ports.
-    pub flush: u64,
 }
 
 /// One core's switch.
@@ -157,6 +150,17 @@ impl Worker {
         &mut self.core.tables
     }
 
+    /// Takes a change of ports or domains; gives back a forwarding database that is no longer needed.
+    ///
+    /// # Errors
+    /// When there is no memory for the forwarding database of a domain.
+    pub fn apply(&mut self, change: Change) -> io::Result<Option<Fdb>> {
+        if let Change::Port(id, Some(view)) = &change {
+            self.core.ports.set_mirror(*id, view.mirror);
+        }
+        self.core.tables.apply(change)
+    }
+
     /// Who watches this worker.
     pub fn tap(&mut self) -> &mut Tap {
         &mut self.core.ports.tap
@@ -164,6 +168,7 @@ impl Worker {
 
     /// Makes this worker one of several.
     pub fn join(&mut self, peers: Peers) {
+        self.core.loops.secret = peers.secret().clone();
         self.core.ports.peers = peers;
         self.core.meet_peers();
     }
@@ -183,6 +188,7 @@ impl Worker {
             up.store(true, Relaxed);
         }
         self.core.ports.attach(port);
+        self.core.loops.reserve(self.core.ports.slot_count());
         self.core.tables.set_up(id, up.load(Relaxed));
     }
 
@@ -260,6 +266,7 @@ impl Worker {
             return usize::from(!is_new);
         }
         let frames = self.rx.len();
+        self.guard(queue.port);
         self.core.hear();
         watch.lap(|spent| &mut spent.receive);
         match self.direct.applies(&self.core, queue.port) {
@@ -389,35 +396,4 @@ fn look(frame: &[u8], port: PortId, depth: Depth, hasher: &KeyHasher, key: &mut 
     let words = layer2(frame, port).ok_or(DropReason::Runt)?;
     key.set_layer2(words);
     Ok(hasher.hash(&words))
-}
-
-/// What may watch the phases of a round.
-trait Laps {
-    /// The first phase begins.
-    fn start(&mut self);
-    /// A phase ended; its time goes where `phase` says.
-    fn lap(&mut self, phase: impl Fn(&mut PhaseTicks) -> &mut u64);
-}
-
-impl Laps for () {
-    #[inline(always)]
-    fn start(&mut self) {}
-    #[inline(always)]
-    fn lap(&mut self, _phase: impl Fn(&mut PhaseTicks) -> &mut u64) {}
-}
-
-struct Stopwatch<'a> {
-    spent: &'a mut PhaseTicks,
-    last: u64,
-}
-
-impl Laps for Stopwatch<'_> {
-    fn start(&mut self) {
-        self.last = ticks();
-    }
-
-    fn lap(&mut self, phase: impl Fn(&mut PhaseTicks) -> &mut u64) {
-        let now = ticks();
-        *phase(self.spent) += now - std::mem::replace(&mut self.last, now);
-    }
 }

@@ -51,6 +51,13 @@ impl<'a> Outlet<'a> {
         }
     }
 
+    /// Sends a copy, made for a port to show, that another worker handed over.
+    pub fn show(&mut self, port: PortId, copy: Frame, pool: &mut Pool) {
+        if let Err((copy, reason)) = self.ports.show(port, copy, pool) {
+            self.refuse(port, copy, reason, pool);
+        }
+    }
+
     fn watch(&mut self) -> Watch<'_> {
         Watch { tap: &mut self.ports.tap, port: self.ingress, direction: Direction::In }
     }

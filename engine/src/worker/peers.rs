@@ -14,22 +14,28 @@
 //! * A full ring of frames drops them by name, as a port does, and so does one that holds as much of the memory as it may
 //!   ([`crate::frame::Shares`]). A full ring of sightings puts learning off ([`crate::tables::gossip`]).
 //!
-//! Nothing else is shared between workers, but for the depot of free frames.
+//! Nothing else is shared between workers, but for the depot of free frames, the buckets of storm caps, and a queue for the
+//! rare word that a loop was found.
 
+use super::loops::Loop;
 use crate::bell::Bell;
 use crate::drop::DropReason;
 use crate::flow::{Flood, PortId};
 use crate::frame::{Batch, Frame, Outbox};
 use crate::ports::Io;
 use crate::tables::gossip::Sighting;
+use crossbeam::queue::ArrayQueue;
 use mio::Waker;
 use rtrb::{Consumer, Producer, RingBuffer};
+use std::hash::RandomState;
 use std::sync::Arc;
 
 /// Most frames on their way between two workers.
 pub(super) const FRAMES: usize = 1024;
 /// Sightings on their way between two workers.
 const SIGHTINGS: usize = 1024;
+/// Loops that a worker has not heard of yet. One more is found again a second later.
+const NOTICES: usize = 64;
 /// Most frames taken from each other worker in one round.
 pub(super) const BURST: usize = 64;
 
@@ -59,6 +65,8 @@ impl Door {
 pub(super) enum Errand {
     /// It leaves by this port.
     Leave(PortId),
+    /// It is a copy that this port is to show.
+    Show(PortId),
     /// It is flooded to those ports that only the hearer has, of those that the worker of this number has not.
     Flood(Flood, usize),
 }
@@ -67,7 +75,7 @@ impl Errand {
     /// The port that the frame came in by, as far as is told.
     pub fn ingress(&self) -> PortId {
         match self {
-            Errand::Leave(_) => super::ELSEWHERE,
+            Errand::Leave(_) | Errand::Show(_) => super::ELSEWHERE,
             Errand::Flood(flood, _) => flood.ingress,
         }
     }
@@ -112,6 +120,10 @@ impl Link {
 pub struct Peers {
     number: usize,
     own: Option<Arc<Door>>,
+    /// What tells probes of this switch from others.
+    secret: RandomState,
+    /// Loops that others found, by the worker that is to hear of them.
+    notices: Arc<[ArrayQueue<Loop>]>,
     /// By worker number; nothing at its own.
     links: Vec<Option<Link>>,
 }
@@ -125,9 +137,13 @@ impl Peers {
     /// The ways of the workers behind `doors`, who share `frames` small frames.
     pub(crate) fn between(doors: Vec<Arc<Door>>, frames: usize) -> Vec<Peers> {
         let room = share(frames, doors.len()).min(FRAMES);
+        let (secret, notices) = (RandomState::new(), doors.iter().map(|_| ArrayQueue::new(NOTICES)).collect());
+        let notices: Arc<[_]> = notices;
         let alone = |(number, door): (usize, &Arc<Door>)| Peers {
             number,
             own: Some(door.clone()),
+            secret: secret.clone(),
+            notices: notices.clone(),
             links: doors.iter().map(|_| None).collect(),
         };
         let mut all: Vec<Peers> = doors.iter().enumerate().map(alone).collect();
@@ -187,6 +203,24 @@ impl Peers {
             io.discard(parcel.frame, DropReason::HandoverFull);
         }
         link.door.ring();
+    }
+
+    /// What tells probes of this switch from others.
+    pub(super) fn secret(&self) -> &RandomState {
+        &self.secret
+    }
+
+    /// Tells all others of a loop.
+    pub(super) fn notify(&self, found: Loop) {
+        let others = self.notices.iter().enumerate().filter(|(worker, _)| *worker != self.number);
+        others.for_each(|(_, notices)| _ = notices.push(found));
+        self.links.iter().flatten().for_each(|link| link.door.ring());
+    }
+
+    /// The next loop that another worker found.
+    #[inline]
+    pub(super) fn notice(&self) -> Option<Loop> {
+        self.notices.get(self.number)?.pop()
     }
 
     /// This worker's number.

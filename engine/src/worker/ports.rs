@@ -1,6 +1,9 @@
 //! The ports as a worker has them: its own queues, and the frames on their way out. Of a port without a queue here it
 //! knows the worker that has one, and hands frames over.
 
+mod lending;
+mod mirror;
+
 use super::links::Links;
 use super::peers::{Errand, Peers};
 use super::schedule::{QueueId, Schedule};
@@ -11,6 +14,7 @@ use crate::frame::{Batch, Frame, Pool};
 use crate::offload::{Outbound, Takes};
 use crate::ports::{Caps, Io, Queue};
 use crate::stats::PortCounters;
+use crate::tables::topology::MirrorTo;
 use crate::wire::ethernet::{HEADER_LEN, VLAN_TAG_LEN};
 use crate::wire::vlan::Tpid;
 use std::io;
@@ -43,6 +47,10 @@ pub(super) struct Slot {
     owners: Arc<[usize]>,
     /// Frames on their way out; memory for them is lent from [`Ports::spares`].
     out: Batch,
+    /// Copies that it is to show, likewise.
+    shows: Batch,
+    /// Where copies of its frames go.
+    mirror: Option<MirrorTo>,
     /// It is among [`Ports::dirty`].
     is_dirty: bool,
     takes: Takes,
@@ -133,9 +141,21 @@ impl Ports {
         let Attachment { name, queues, owners, counters, up, caps, .. } = new;
         let (takes, wire_size) = (Takes::of(&caps), !caps.tso);
         self.wire_sized += usize::from(wire_size);
-        let (out, is_dirty, is_listed) = (Batch::none(), false, false);
-        self.slots[index] =
-            Some(Slot { name, queues, owners, out, is_dirty, takes, longest, wire_size, counters, up, is_listed });
+        self.slots[index] = Some(Slot {
+            name,
+            queues,
+            owners,
+            out: Batch::none(),
+            shows: Batch::none(),
+            mirror: None,
+            is_dirty: false,
+            takes,
+            longest,
+            wire_size,
+            counters,
+            up,
+            is_listed: false,
+        });
         self.links.reserve(self.slots.len());
         self.dirty.reserve(self.slots.len());
         self.schedule.reserve(self.slots.len());
@@ -165,7 +185,7 @@ impl Ports {
         }
         let watch = Some(Watch { tap: &mut self.tap, port, direction: Direction::Out });
         let mut io = Io { pool, count: &slot.counters, watch };
-        slot.out.drain().for_each(|frame| io.discard(frame, DropReason::PortDown));
+        slot.out.drain().chain(slot.shows.drain()).for_each(|frame| io.discard(frame, DropReason::PortDown));
         slot.queues.iter_mut().for_each(|queue| queue.close(&mut io));
         // Frames that had come in and waited for their turn end as well.
         self.schedule.forget(port, |frame| io.discard(frame, DropReason::PortDown));
@@ -226,6 +246,9 @@ impl Ports {
             slot.counters.rx_frames.add(batch.len() as u64);
             slot.counters.rx_bytes.add(batch.iter().map(|frame| frame.len() as u64).sum());
             Watch { tap: &mut self.tap, port: id.port, direction: Direction::In }.passing(batch);
+            if slot.mirror.is_some() {
+                self.mirror_in(id.port, batch, pool);
+            }
         }
     }
 
@@ -283,9 +306,23 @@ impl Ports {
 
     #[inline]
     fn flush_port(&mut self, port: PortId, pool: &mut Pool) {
+        if self.slots[port.index()].as_ref().is_some_and(|slot| slot.mirror.is_some()) {
+            self.mirror_waiting(port, pool);
+        }
+        let Some(slot) = self.slots[port.index()].as_mut() else { return };
+        let out = std::mem::replace(&mut slot.out, Batch::none());
+        let has_copies = !slot.shows.is_empty();
+        self.dispatch(Errand::Leave(port), port, out, pool);
+        if has_copies {
+            self.flush_shown(port, pool);
+        }
+    }
+
+    /// Hands frames that are to leave by a port to its queue, or to the worker that has one.
+    #[inline]
+    fn dispatch(&mut self, errand: Errand, port: PortId, mut out: Batch, pool: &mut Pool) {
         let carrier = self.carrier(port);
         let Some(slot) = self.slots[port.index()].as_mut() else { return };
-        let mut out = std::mem::replace(&mut slot.out, Batch::none());
         let watch = Some(Watch { tap: &mut self.tap, port, direction: Direction::Out });
         let mut io = Io { pool, count: &slot.counters, watch };
         match (carrier, slot.queues.first_mut()) {
@@ -293,12 +330,14 @@ impl Ports {
                 if let Some(watch) = &mut io.watch {
                     watch.passing(&out);
                 }
-                let sent = self.outbound.transmit(slot.takes, queue.as_mut(), &mut io, &mut out, self.wire_size);
+                // What is to be shown stays as it was seen.
+                let joined = self.wire_size && errand == Errand::Leave(port);
+                let sent = self.outbound.transmit(slot.takes, queue.as_mut(), &mut io, &mut out, joined);
                 if let Err(error) = sent {
                     self.failed.push((port, self.generations[port.index()], error));
                 }
             }
-            (carrier, _) => self.peers.hand_over(carrier, Errand::Leave(port), &mut out, &mut io),
+            (carrier, _) => self.peers.hand_over(carrier, errand, &mut out, &mut io),
         }
         if out.is_empty() && out.room() > 0 {
             self.spares.push(out);
@@ -358,67 +397,6 @@ impl Ports {
         slot.out.push_within(frame);
         if slot.out.room() == 0 {
             self.flush_port(port, pool);
-        }
-    }
-
-    /// Sends a copy of a frame that stays where it is, without one where the port copies anyway. Frames that wait for the port
-    /// leave first.
-    ///
-    /// # Errors
-    /// Why the port does not take it: nothing was counted.
-    #[inline]
-    pub fn output_copy(&mut self, port: PortId, frame: &mut Frame, pool: &mut Pool) -> Result<(), DropReason> {
-        let carrier = self.carrier(port);
-        let slot = self.lane(port, frame)?;
-        let waits = !slot.out.is_empty();
-        if carrier.is_none() && slot.takes.takes(frame) {
-            if waits {
-                self.flush_port(port, pool);
-            }
-            if self.lend(port, frame, pool) {
-                return Ok(());
-            }
-        }
-        let copy = pool.copy(frame).or_else(|| {
-            // Memory is short: what waits elsewhere leaves first.
-            self.flush(pool);
-            pool.copy(frame)
-        });
-        let copy = copy.ok_or(DropReason::PoolEmpty)?;
-        self.output(port, copy, pool).map_err(|(copy, reason)| {
-            pool.free(copy);
-            reason
-        })
-    }
-
-    /// Whether the port's queue took a copy of the frame.
-    #[inline]
-    fn lend(&mut self, port: PortId, frame: &mut Frame, pool: &mut Pool) -> bool {
-        let Some(slot) = self.slots[port.index()].as_mut() else { return false };
-        let Some(queue) = slot.queues.first_mut() else { return false };
-        let watch = Some(Watch { tap: &mut self.tap, port, direction: Direction::Out });
-        let mut io = Io { pool, count: &slot.counters, watch };
-        let lent = match queue.lend(&mut io, frame) {
-            Ok(lent) => lent,
-            Err(error) => {
-                self.failed.push((port, self.generations[port.index()], error));
-                true
-            }
-        };
-        if lent {
-            Watch { tap: &mut self.tap, port, direction: Direction::Out }.passing(std::slice::from_ref(frame));
-            self.note_lent(port);
-        }
-        lent
-    }
-
-    /// The queue is asked to transmit at the end of the round: what was lent may wait for that.
-    #[inline]
-    fn note_lent(&mut self, port: PortId) {
-        let Some(slot) = self.slots[port.index()].as_mut() else { return };
-        if !slot.is_dirty {
-            slot.is_dirty = true;
-            self.dirty.push(port);
         }
     }
 

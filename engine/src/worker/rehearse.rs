@@ -15,12 +15,14 @@ use crate::trace::{Cached, Caching, Departure, Hypothesis, Trace};
 impl Worker {
     /// What would happen to a frame at time `now`.
     pub fn trace(&mut self, hypothesis: &Hypothesis, now: Millis) -> Trace {
+        let judgement = self.core.tables.guard(hypothesis.port).map(|guard| guard.check(&hypothesis.frame));
         let hasher = self.core.table.hasher();
         let mut key = FlowKey::default();
-        match look(&hypothesis.frame, hypothesis.port, self.depth, &hasher, &mut key) {
+        let trace = match look(&hypothesis.frame, hypothesis.port, self.depth, &hasher, &mut key) {
             Ok(hash) => self.trace_key(hypothesis, (&key, hash), now),
             Err(reason) => Trace::of(Err(reason)),
-        }
+        };
+        trace.guarded(judgement)
     }
 
     fn trace_key(&mut self, hypothesis: &Hypothesis, (key, hash): (&FlowKey, u64), now: Millis) -> Trace {

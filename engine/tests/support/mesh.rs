@@ -1,6 +1,6 @@
 //! Several workers that are polled by hand, with a channel at every port.
 
-use super::{Link, one_domain};
+use super::{Link, is_probe, one_domain};
 use crossdock_engine::clock::Millis;
 use crossdock_engine::drop::DropReason;
 use crossdock_engine::flow::PortId;
@@ -90,7 +90,12 @@ impl Mesh {
         while (0..self.workers.len()).map(|worker| self.poll(worker)).sum::<usize>() > 0 {}
     }
 
+    /// What came out of a port, but for the switch's own probes for loops.
     pub fn received(&mut self, port: usize) -> Vec<Vec<u8>> {
+        self.all_received(port).into_iter().filter(|frame| !is_probe(frame)).collect()
+    }
+
+    pub fn all_received(&mut self, port: usize) -> Vec<Vec<u8>> {
         let end = &mut self.ends[port];
         std::iter::from_fn(|| end.recv()).map(|(frame, _)| frame).collect()
     }

@@ -96,6 +96,11 @@ pub fn until(what: &str, so: impl Fn() -> bool) {
     }
 }
 
+/// Whether a frame is one by which a switch looks for loops.
+pub fn is_probe(frame: &[u8]) -> bool {
+    frame.starts_with(&[3, 0x78, 0x64, 0x6f, 0x63, 0x6b])
+}
+
 /// The offload of a TCP super-frame with segments of `size` bytes behind 54 bytes of headers.
 pub fn super_frame(size: u16) -> Offload {
     Offload { csum: None, gso: Some(Gso { size, hdr_len: 54, kind: GsoKind::Tcp4, ecn: false }) }
@@ -310,10 +315,10 @@ impl Rig {
         self.now = end;
     }
 
-    /// What waits at the far end of a port.
+    /// What waits at the far end of a port, but for the switch's own probes for loops.
     pub fn received(&mut self, port: usize) -> Vec<Seen> {
         let Some(end) = self.ends[port].as_mut() else { return Vec::new() };
-        std::iter::from_fn(|| end.recv()).collect()
+        std::iter::from_fn(|| end.recv()).filter(|(frame, _)| !is_probe(frame)).collect()
     }
 
     /// What waits at the far end of a port, if there is such a port.

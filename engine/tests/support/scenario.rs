@@ -5,6 +5,7 @@ use super::{Rig, Seen, Setup, datagram, mac};
 use crossdock_engine::drop::DropReason;
 use crossdock_engine::flow::{Depth, Flow, PortId, Verdict};
 use crossdock_engine::frame::{Arena, Csum, Gso, GsoKind, Offload};
+use crossdock_engine::guard::Guard;
 use crossdock_engine::stages::Stage;
 use crossdock_engine::tables::topology::{Domain, DomainId, PortView, Topology};
 use crossdock_engine::tables::vlan::Tagging;
@@ -13,6 +14,7 @@ use crossdock_engine::wire::vlan::{Tag, Tci};
 use crossdock_engine::worker::WorkerConfig;
 use proptest::collection::vec;
 use proptest::prelude::*;
+use std::sync::Arc;
 
 /// Frames to this address go to station 2 instead, as from station 3.
 pub const VIRTUAL: Mac = Mac([2, 0, 0, 0, 1, 0]);
@@ -62,6 +64,8 @@ pub struct Life {
     ports: Vec<(u16, bool)>,
     /// By port; transparent where it ends.
     vlans: Vec<Tagging>,
+    /// Whether each port refuses the station of its own number.
+    guarded: bool,
     pub stages: bool,
     pub ageing_s: u32,
     pub steps: Vec<Step>,
@@ -86,11 +90,20 @@ impl Life {
         for (port, vlan) in ports.iter_mut().flatten().zip(&self.vlans) {
             port.vlan = vlan.clone();
         }
+        for (n, port) in (0..).zip(ports.iter_mut().flatten()).filter(|_| self.guarded) {
+            port.guard = Some(Arc::new(all_but(n)));
+        }
         let mut topology = Topology { ports, domains: vec![domain(0), domain(1)] };
         topology.settle();
         let stages = if self.stages { stages() } else { Vec::new() };
         Setup { config, topology, stages, ring: 256, mtus: Vec::new(), takes: Vec::new(), arena: arena.clone() }
     }
+}
+
+/// Lets pass all stations of lives but one.
+fn all_but(n: u8) -> Guard {
+    let macs: Vec<Mac> = (0..=u8::MAX).filter(|&other| other != n).map(mac).collect();
+    Guard::new(Some(&macs), Some(&["10.0.0.1/32".parse().unwrap()]))
 }
 
 impl Sent {
@@ -231,8 +244,10 @@ pub fn life(steps: usize) -> impl Strategy<Value = Life> {
         let port = (prop_oneof![4 => Just(0u16), 1 => Just(1)], proptest::bool::weighted(0.25));
         let ageing = prop_oneof![Just(3u32), Just(100_000)];
         let vlans = prop_oneof![1 => Just(Vec::new()), 2 => vec(tagging(), ports)];
-        (vec(port, ports), vlans, any::<bool>(), ageing, vec(event(ports), 1..steps))
-            .prop_map(|(ports, vlans, stages, ageing_s, steps)| Life { ports, vlans, stages, ageing_s, steps })
+        let guarded = proptest::bool::weighted(0.25);
+        (vec(port, ports), vlans, any::<bool>(), ageing, vec(event(ports), 1..steps), guarded).prop_map(
+            |(ports, vlans, stages, ageing_s, steps, guarded)| Life { ports, vlans, guarded, stages, ageing_s, steps },
+        )
     })
 }
 

@@ -5,7 +5,7 @@
 //! passes. The clock's own cost is measured and taken off.
 //!
 //! `cargo bench --bench memory`; `-- --quick` for a fast look, `-- --json FILE` for the numbers, `-- --profile hit`
-//! (`captured`, `mesh`, `fresh`, `ports`, `new`, `vlan-none`, `vlan-same`, `vlan-push`, `vlan-pop`) for one case alone.
+//! (`captured`, `guarded` and the same `unguarded`, `mesh`, `fresh`, `ports`, `new`, `vlan-none`, `vlan-same`, `vlan-push`, `vlan-pop`) for one case alone.
 
 mod cores;
 mod rig;
@@ -147,6 +147,16 @@ impl Bench {
         self.established(rig, Pattern::Pairs, macs)
     }
 
+    /// Median ticks per frame between two stations, which are guarded or not.
+    fn two_stations(&mut self, guarded: bool) -> io::Result<f64> {
+        let mut rig = Rig::new(64, 2)?;
+        if guarded {
+            rig.guard()?;
+        }
+        teach(&mut rig, 2);
+        self.established(rig, Pattern::Pairs, 2)
+    }
+
     fn established(&mut self, mut rig: Rig, pattern: Pattern, macs: usize) -> io::Result<f64> {
         let (mut random, batch) = (Random(0x9e37_79b9_7f4a_7c15), rig.batch);
         let frames = traffic(pattern, macs, batch, self.frames - self.frames % (2 * batch), &mut random);
@@ -248,6 +258,7 @@ fn profile(bench: &mut Bench, what: &str) -> io::Result<()> {
         _ if let Some((_, ports)) = vlan => bench.one_way(ports, 64, 64)?,
         "new" => bench.new_macs(64)?,
         "captured" => bench.captured(64, 64)?,
+        "guarded" | "unguarded" => bench.two_stations(what == "guarded")?,
         "mesh" => bench.hit(Pattern::Mesh, 1 << 12, 64)?,
         "fresh" => bench.fresh(1 << 16, 64)?,
         "ports" => bench.ports(1000, 64)?,

@@ -4,15 +4,17 @@ use crossdock_engine::capture::{Scope, Source, ring};
 use crossdock_engine::clock::{Millis, ticks};
 use crossdock_engine::flow::PortId;
 use crossdock_engine::frame::{Arena, Batch, Frame, Pool};
+use crossdock_engine::guard::Guard;
 use crossdock_engine::ports::{Caps, Io, Queue};
 use crossdock_engine::stats::PortCounters;
-use crossdock_engine::tables::topology::{Domain, DomainId, PortView, Topology};
+use crossdock_engine::tables::topology::{Change, Domain, DomainId, PortView, Topology};
 use crossdock_engine::tables::vlan::Tagging;
-use crossdock_engine::wire::Mac;
 use crossdock_engine::wire::ethernet::VLAN_TAG_LEN;
 use crossdock_engine::wire::vlan::{Tag, Tci, Tpid};
+use crossdock_engine::wire::{Cidr, Mac};
 use crossdock_engine::worker::{Attachment, PhaseTicks, Worker, WorkerConfig};
 use std::io;
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The tag of a trunk's frames.
@@ -126,10 +128,23 @@ impl Rig {
             frame[6..12].copy_from_slice(&source.0);
             frame[12..12 + tag.len()].copy_from_slice(tag);
             frame[12 + tag.len()] = 8;
+            // An IPv4 header, for those who look.
+            frame[14 + tag.len()] = 0x45;
             assert!(filled);
             self.shelves[port].with(|(rx, _)| rx.push(frame));
         }
         self.swap();
+    }
+
+    /// From now on every port is guarded: its frames come from its first station, and from 0.0.0.0.
+    pub fn guard(&mut self) -> io::Result<()> {
+        let nowhere = Cidr::new(Ipv4Addr::UNSPECIFIED.into(), 32);
+        for port in 0..self.shelves.len() {
+            let Some(view) = self.worker.tables().topology.port(PortId(port as u16)).cloned() else { continue };
+            let guard = Some(Arc::new(Guard::new(Some(&[mac(port, 0)]), Some(nowhere.as_slice()))));
+            self.worker.apply(Change::Port(PortId(port as u16), Some(PortView { guard, ..view })))?;
+        }
+        Ok(())
     }
 
     /// From now on all frames are captured as `xdock capture` does it, and read while the clock stands still.

@@ -19,8 +19,8 @@ const SLEEP: Duration = Duration::from_millis(1);
 const DEAR: Duration = Duration::from_micros(20);
 /// For how long a guest's idle core may poll, in nanoseconds (Documentation/virt/guest-halt-polling.rst).
 const GUEST_HALT_POLL: &str = "/sys/module/haltpoll/parameters/guest_halt_poll_ns";
-/// What the UMEM of one AF_XDP queue takes in locked memory.
-const UMEM: u64 = 16 << 20;
+/// What AF_XDP ports take in locked memory at the least: the UMEM that they share where there is no room for a larger one.
+const UMEM: u64 = 1 << 20;
 
 /// What this process may do.
 pub fn privileges() -> Vec<Check> {

@@ -26,6 +26,13 @@ pub(super) struct Made {
     pub handle: Arc<dyn Handle>,
 }
 
+/// What the ports of a switch have in common.
+#[derive(Default)]
+pub(super) struct Common {
+    #[cfg(feature = "xdp")]
+    xdp: crossdock_engine::ports::xdp::XdpMemory,
+}
+
 /// What the control side keeps of a port. It does not keep the port alive.
 pub(super) trait Handle: Send + Sync {
     /// Where its interface is now; `None` when it is gone, or never was.
@@ -57,13 +64,13 @@ pub(super) trait Handle: Send + Sync {
 ///
 /// # Errors
 /// It cannot be had. Nothing is left behind then but what there was.
-pub(super) fn make(port: &PortConfig, adopt: bool) -> Result<Made, Refusal> {
+pub(super) fn make(port: &PortConfig, adopt: bool, common: &Common) -> Result<Made, Refusal> {
     let made = match port.kind {
         PortKind::Tap => tap::make(port, adopt),
         PortKind::Packet => packet::make(port),
         PortKind::Pcap => pcap::make(port),
         #[cfg(feature = "xdp")]
-        PortKind::Xdp => xdp::make(port),
+        PortKind::Xdp => xdp::make(port, &common.xdp),
         #[cfg(not(feature = "xdp"))]
         PortKind::Xdp => packet_instead(port, "this build has no AF_XDP"),
     }?;

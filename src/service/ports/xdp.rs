@@ -1,8 +1,8 @@
 //! AF_XDP ports: interfaces of somebody else, through memory shared with the kernel.
 
-use crossdock_engine::ports::xdp::{BusyPoll, Xdp, XdpConfig, XdpError, XdpHandle};
 use std::sync::Arc;
 
+use crossdock_engine::ports::xdp::{BusyPoll, Xdp, XdpConfig, XdpError, XdpHandle, XdpMemory};
 use crossdock_engine::ports::{NetnsId, Whereabouts};
 use tracing::info;
 
@@ -10,8 +10,8 @@ use super::{Handle, Kind, Made, Refusal, no_file, no_netns, packet_instead};
 use crate::config::{self, PortConfig};
 
 /// Binds to the interface.
-pub(super) fn make(port: &PortConfig) -> Result<Made, Refusal> {
-    match Xdp::open(&config(port)) {
+pub(super) fn make(port: &PortConfig, memory: &XdpMemory) -> Result<Made, Refusal> {
+    match Xdp::open(&config(port, memory)) {
         Ok(xdp) => {
             info!(port = port.name, mode = xdp.mode().name(), "XDP program attached");
             Ok(Made { handle: Arc::new(xdp.handle()), port: Box::new(xdp) })
@@ -31,11 +31,13 @@ impl Handle for XdpHandle {
     }
 }
 
-fn config(port: &PortConfig) -> XdpConfig {
+fn config(port: &PortConfig, memory: &XdpMemory) -> XdpConfig {
     XdpConfig {
         netns: port.netns.clone(),
         queues: port.queues.map(u32::from),
         busy_poll: port.busy_poll.map(|config::BusyPoll { micros, budget }| BusyPoll { micros, budget }),
+        ring: port.ring,
+        memory: memory.clone(),
         ..XdpConfig::new(&port.name, &port.ifname)
     }
 }
@@ -48,9 +50,10 @@ fn refusal(port: &PortConfig, error: &XdpError) -> Refusal {
     let (kind, hint) = match error {
         XdpError::Netns(missing) => return no_netns(port, missing),
         XdpError::NoInterface { .. } => (Kind::Unknown, "an xdp port takes an interface that exists: see \"ip link\""),
+        XdpError::NotEthernet(_) => (Kind::Invalid, "a veth, a network card, or another interface with a MAC address"),
         XdpError::Privilege { .. } => (Kind::Failed, "run as root"),
         // Not met: packet sockets serve the interface then.
-        XdpError::Taken { .. } | XdpError::Refused { .. } => {
+        XdpError::Taken { .. } | XdpError::Refused { .. } | XdpError::Memory { .. } | XdpError::Locked { .. } => {
             (Kind::Failed, "kind = \"packet\" works with every interface")
         }
     };

@@ -6,6 +6,7 @@ use rustix::net::netdevice::{index_to_name, name_to_index};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use zerocopy::FromZeros;
 
 /// An interface by its index, in the namespace where this was opened: whoever renames it does not disturb.
 pub(super) struct Interface {
@@ -27,6 +28,23 @@ struct Channels {
 
 /// `ETHTOOL_GCHANNELS`.
 const GET_CHANNELS: u32 = 0x3c;
+
+/// `struct ethtool_drvinfo`.
+#[derive(FromZeros)]
+#[repr(C)]
+struct DriverInfo {
+    command: u32,
+    driver: [u8; 32],
+    version: [u8; 32],
+    firmware: [u8; 32],
+    bus: [u8; 32],
+    rest: [u8; 64],
+}
+
+/// `ETHTOOL_GDRVINFO`.
+const GET_DRIVER: u32 = 0x03;
+/// What interfaces that are no device say of their bus.
+const NO_BUS: [&[u8]; 4] = [b"", b"N/A", b"tap", b"tun"];
 
 impl Interface {
     /// Looks for `name` in this thread's namespace.
@@ -86,21 +104,48 @@ impl Interface {
         Ok(Mac([a, b, c, d, e, f].map(|byte| byte as u8)))
     }
 
+    /// Whether it carries Ethernet frames from and to somebody else: no tunnel without MACs, and no loopback.
+    ///
+    /// # Errors
+    /// ENODEV when it is gone.
+    pub fn is_ethernet(&self) -> io::Result<bool> {
+        let request = self.ask(libc::SIOCGIFHWADDR as libc::Ioctl)?;
+        // SAFETY: the call filled this member of the union.
+        let kind = unsafe { request.ifr_ifru.ifru_hwaddr.sa_family };
+        Ok(kind == libc::ARPHRD_ETHER)
+    }
+
+    /// Whether there is a device behind it: a network card, be it a virtual machine's.
+    pub fn is_device(&self) -> bool {
+        let mut info = DriverInfo { command: GET_DRIVER, ..DriverInfo::new_zeroed() };
+        // SAFETY: ETHTOOL_GDRVINFO reads and writes a `struct ethtool_drvinfo`.
+        let told = unsafe { self.ethtool(&mut info) };
+        let bus = info.bus.split(|&byte| byte == 0).next().unwrap_or_default();
+        told.is_ok() && !NO_BUS.contains(&bus)
+    }
+
     /// How many queues frames come by, and how many they leave by.
     ///
     /// # Errors
     /// ENODEV when it is gone.
     pub fn queues(&self) -> io::Result<(u32, u32)> {
         let mut channels = Channels { command: GET_CHANNELS, ..Channels::default() };
-        let mut request = self.request()?;
-        request.ifr_ifru.ifru_data = (&raw mut channels).cast();
         // SAFETY: ETHTOOL_GCHANNELS reads and writes a `struct ethtool_channels`.
-        match unsafe { self.ioctl(libc::SIOCETHTOOL as libc::Ioctl, &mut request) } {
+        match unsafe { self.ethtool(&mut channels) } {
             Ok(()) => Ok(((channels.rx + channels.combined).max(1), (channels.tx + channels.combined).max(1))),
             // A driver that does not know queues has one.
             Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok((1, 1)),
             Err(error) => Err(error),
         }
+    }
+
+    /// # Safety
+    /// The command at the beginning of `T` reads and writes a `T`.
+    unsafe fn ethtool<T>(&self, data: &mut T) -> io::Result<()> {
+        let mut request = self.request()?;
+        request.ifr_ifru.ifru_data = (&raw mut *data).cast();
+        // SAFETY: the caller's promise.
+        unsafe { self.ioctl(libc::SIOCETHTOOL as libc::Ioctl, &mut request) }
     }
 
     /// Asks one of the questions whose answer lies in the request itself.

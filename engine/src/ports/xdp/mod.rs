@@ -3,10 +3,12 @@
 //!
 //! # Theory of operation
 //!
-//! An [`Xdp`] binds one socket to every queue of the interface, each with a UMEM of its own, and attaches a small program
-//! that hands each frame to the socket of its queue. `xsk-rs` sets the sockets up and tears them down; on the way of frames
-//! there are only our own views of their rings (`ring.rs`). The program (`program.rs`) is held by a bpf_link, so a process
-//! that is killed leaves nothing attached.
+//! An [`Xdp`] binds one socket to every queue of the interface, and attaches a small program that hands each frame to the
+//! socket of its queue. On the way of frames there are only our own views of the sockets' rings (`ring.rs`). The program
+//! (`program.rs`) is held by a bpf_link, so a process that is killed leaves nothing attached.
+//!
+//! The frames of virtual interfaces, of which a host may have a thousand, lie in memory that their sockets share
+//! (`memory.rs`, `umem.rs`, `stock.rs`); a network card has its own.
 //!
 //! *Driver mode* is tried first, *generic mode* where the driver refuses. Where both fail, the error says so
 //! ([`XdpError::is_refusal`]), and a packet socket can still serve the interface.
@@ -23,26 +25,33 @@
 mod bpf;
 mod btf;
 mod interface;
+mod memory;
 mod program;
 mod queue;
 mod ring;
+mod send;
 mod socket;
+mod stock;
 mod umem;
 mod undone;
 
 pub use bpf::Mode;
+pub use memory::XdpMemory;
 
 use super::netns::{Netns, NetnsError, NetnsId};
 use super::{Caps, Port, Queue, Whereabouts};
 use crate::frame::Arena;
 use bpf::{Attachment, MOST_QUEUES};
 use interface::Interface;
+use memory::{LONG, SHORT, Shortage};
 use queue::{Binding, XdpQueue};
 use socket::Socket;
 use std::io;
 use std::sync::{Arc, Weak};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use stock::Stock;
+use umem::Umem;
 
 /// How long a queue or an interface may be held by what was closed just now: the kernel lets go of it later.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -64,6 +73,11 @@ pub struct XdpConfig {
     pub mode: Option<Mode>,
     /// Poll the device from system calls of ours instead of interrupts. Helps some network cards, and hurts on a veth.
     pub busy_poll: Option<BusyPoll>,
+    /// How many frames may wait at a queue, each way: a power of two, 64 to 8192, in memory of the queue's own, 8 KiB for
+    /// each. `None` for 2048, and memory that is shared where the interface is a virtual one.
+    pub ring: Option<u32>,
+    /// Where that memory comes from.
+    pub memory: XdpMemory,
 }
 
 /// Busy polling (Documentation/networking/napi.rst). The interface's napi_defer_hard_irqs and gro_flush_timeout decide
@@ -77,10 +91,12 @@ pub struct BusyPoll {
 }
 
 impl XdpConfig {
-    /// All queues of an interface in our namespace, in the best mode there is, without busy polling.
+    /// All queues of an interface in our namespace, in the best mode there is, without busy polling, in memory that no other
+    /// port has.
     pub fn new(name: impl Into<String>, ifname: impl Into<String>) -> XdpConfig {
         let (name, ifname) = (name.into(), ifname.into());
-        XdpConfig { name, ifname, netns: None, queues: None, mode: None, busy_poll: None }
+        let (netns, queues, mode, busy_poll, ring, memory) = (None, None, None, None, None, XdpMemory::default());
+        XdpConfig { name, ifname, netns, queues, mode, busy_poll, ring, memory }
     }
 }
 
@@ -97,6 +113,23 @@ pub enum XdpError {
         ifname: String,
         /// The namespace, in words.
         place: String,
+    },
+    /// It carries no Ethernet frames, or is the loopback.
+    #[error("interface `{0}` carries no Ethernet frames")]
+    NotEthernet(String),
+    /// All the memory is used that there may be.
+    #[error("{doing}: AF_XDP ports have the {} MiB of memory that they may have together", limit >> 20)]
+    Memory {
+        /// What was being done.
+        doing: String,
+        /// How much there may be, in bytes.
+        limit: usize,
+    },
+    /// More memory would be locked than the process may lock.
+    #[error("{doing}: no more memory may be locked (ulimit -l)")]
+    Locked {
+        /// What was being done.
+        doing: String,
     },
     /// The process may not do this.
     #[error(
@@ -126,7 +159,8 @@ impl XdpError {
     /// Whether another kind of port could serve the interface.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        matches!(self, XdpError::Refused { .. } | XdpError::Taken { .. })
+        use XdpError::{Locked, Memory, Refused, Taken};
+        matches!(self, Refused { .. } | Taken { .. } | Memory { .. } | Locked { .. })
     }
 }
 
@@ -255,14 +289,17 @@ impl Site<'_> {
         let config = self.config;
         let interface = Interface::open(&config.ifname).map_err(|e| self.error("looking for", e))?;
         let asking = |e| self.error("asking for the properties of", e);
+        if !interface.is_ethernet().map_err(asking)? {
+            return Err(XdpError::NotEthernet(config.ifname.clone()));
+        }
         let (mtu, mac) = (interface.mtu().map_err(asking)?, interface.mac().ok());
         let (rx, tx) = interface.queues().map_err(asking)?;
         let count = rx.min(config.queues.unwrap_or(MOST_QUEUES)).min(MOST_QUEUES);
         let attachment = Attachment::new(interface.index(), mode, frags)
             .map_err(|e| self.error(&format!("attaching an XDP program in {} mode to", mode.name()), e))?;
         let busy_poll = config.busy_poll.is_some();
-        let binding = Arc::new(Binding { interface, attachment, frags, busy_poll });
-        let queues = (0..count).map(|queue| self.bind(queue, &binding, mtu)).collect::<Result<_, _>>()?;
+        let binding = Arc::new(Binding { interface, attachment, mode, frags, mtu, busy_poll });
+        let queues = (0..count).map(|queue| self.bind(queue, &binding)).collect::<Result<_, _>>()?;
         let caps = Caps { mtu, mac, ..Caps::default() };
         let (name, ifname) = (config.name.clone(), config.ifname.clone());
         let netns = self.netns.as_ref().and_then(Netns::id);
@@ -270,18 +307,46 @@ impl Site<'_> {
         Ok(Xdp { name, ifname, caps, mode, netns, binding, queues, senders })
     }
 
-    fn bind(&self, queue: u32, binding: &Arc<Binding>, mtu: u16) -> Result<XdpQueue, XdpError> {
-        let refused = |e| self.error(&format!("binding to queue {queue} of"), e);
-        let config = self.config;
-        let socket = Socket::bind(&config.ifname, queue, binding.frags, config.busy_poll).map_err(refused)?;
+    fn bind(&self, queue: u32, binding: &Arc<Binding>) -> Result<XdpQueue, XdpError> {
+        let doing = || format!("binding to queue {queue} of");
+        let refused = |e| self.error(&doing(), e);
+        let (socket, stock) = self.socket(queue, binding).map_err(|shortage| match shortage {
+            Shortage::Limit(limit) => XdpError::Memory { doing: self.doing(&doing()), limit },
+            Shortage::Kernel(e) if e.raw_os_error() == Some(libc::ENOBUFS) => {
+                XdpError::Locked { doing: self.doing(&doing()) }
+            }
+            Shortage::Kernel(e) => refused(e),
+        })?;
+        socket.tune(self.config.busy_poll).map_err(refused)?;
         binding.attachment.set(queue, &socket).map_err(refused)?;
-        Ok(XdpQueue::new(socket, binding.clone(), mtu))
+        Ok(XdpQueue::new((socket, stock), binding.clone()))
+    }
+
+    /// A socket on a queue: one that shares memory, where that is possible.
+    fn socket(&self, queue: u32, binding: &Binding) -> Result<(Socket, Stock), Shortage> {
+        let ring = match self.config.ring {
+            Some(ring) => ring,
+            None if binding.mode == Mode::Generic || binding.interface.is_device() => LONG,
+            None => match self.joined(queue, binding) {
+                Err(Shortage::Kernel(e)) if may_have_its_own(&e) => SHORT,
+                result => return result,
+            },
+        };
+        let make = |shape| Umem::new(&self.config.ifname, queue, shape);
+        let (seated, stock) = self.config.memory.own(ring, binding.frags, make)?;
+        Ok((Socket::first(seated).map_err(Shortage::Kernel)?, stock))
+    }
+
+    fn joined(&self, queue: u32, binding: &Binding) -> Result<(Socket, Stock), Shortage> {
+        let (seated, stock, rings) = self.config.memory.share(binding.mtu)?;
+        let socket = Socket::joined(seated, binding.interface.index(), queue, rings);
+        Ok((socket.map_err(Shortage::Kernel)?, stock))
     }
 
     /// The error for a refusal by the kernel.
     fn error(&self, doing: &str, source: io::Error) -> XdpError {
         let (ifname, place) = (&self.config.ifname, self.place());
-        let doing = format!("{doing} `{ifname}` in {place}");
+        let doing = self.doing(doing);
         match source.raw_os_error() {
             Some(libc::ENODEV | libc::ENXIO) => XdpError::NoInterface { ifname: ifname.clone(), place },
             Some(libc::EPERM | libc::EACCES) => XdpError::Privilege { doing },
@@ -290,10 +355,20 @@ impl Site<'_> {
         }
     }
 
+    fn doing(&self, what: &str) -> String {
+        format!("{what} `{}` in {}", self.config.ifname, self.place())
+    }
+
     fn place(&self) -> String {
         match &self.config.netns {
             Some(name) => format!("network namespace `{name}`"),
             None => "this network namespace".into(),
         }
     }
+}
+
+/// Whether the kernel refuses memory that is shared, or a namespace to hold it, and not the queue itself: without
+/// CAP_SYS_ADMIN, and before Linux 5.10.
+fn may_have_its_own(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EPERM | libc::EINVAL | libc::EOPNOTSUPP | libc::ENOSPC | libc::ENOSYS))
 }

@@ -7,10 +7,7 @@
 //! in a super chunk. Copying a small frame costs a few nanoseconds and keeps ownership simple: a chunk never leaves its
 //! socket, a frame never leaves the arena.
 //!
-//! *Sending.* Each frame is copied into free chunks and put into the tx ring; one system call hands the batch to the kernel.
-//! What the kernel does not take now (its buffer is full, the device is busy) stays in the ring, and every later call tries
-//! again, also those that receive; until it is through, the worker does not sleep. Frames beyond that are dropped as `tx_full`,
-//! and so is a frame that the device threw away (EBUSY in copy mode).
+//! *Sending* is the business of `send.rs`.
 //!
 //! *Losing frames.* When the switch does not keep up, the kernel finds no chunk or no place in the rx ring. It counts; we look
 //! once a second and count on as `rx_overrun`.
@@ -18,10 +15,11 @@
 //! *Losing the interface.* The kernel unbinds the socket and tells once. Whichever call notices notes it, and the next one
 //! that may fail does.
 
-use super::bpf::Attachment;
+use super::bpf::{Attachment, Mode};
 use super::interface::Interface;
-use super::socket::{RING, Socket};
-use super::umem::{CHUNK, chunk_of};
+use super::memory::pieces;
+use super::socket::Socket;
+use super::stock::Stock;
 use super::undone::undone;
 use crate::drop::DropReason;
 use crate::frame::{Batch, Frame, SUPER_ROOM};
@@ -31,9 +29,7 @@ use rustix::net::xdp::{XdpDesc, XdpDescOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-
-/// Most pieces of a frame that the kernel sends (`MAX_SKB_FRAGS` and the head).
-const MOST_PIECES: usize = 18;
+use xsk_rs::config::BindFlags;
 
 /// Bytes of super-frames after which a receive call ends, so that they are sent while they are in cache.
 const SUPER_BURST: usize = 64 * 1024;
@@ -42,27 +38,33 @@ const SUPER_BURST: usize = 64 * 1024;
 pub(super) struct Binding {
     pub interface: Interface,
     pub attachment: Attachment,
+    pub mode: Mode,
     /// Frames may be in pieces.
     pub frags: bool,
+    /// Largest IP packet of the interface when it was opened, in bytes.
+    pub mtu: u16,
     /// Every look at an empty rx ring polls the device.
     pub busy_poll: bool,
 }
 
 /// One worker's end of a queue.
 pub(super) struct XdpQueue {
-    socket: Socket,
-    /// Chunks free for sending; the one used last is used next.
-    free: Vec<u64>,
+    pub(super) socket: Socket,
+    pub(super) stock: Stock,
+    /// Frames may be in pieces.
+    pub(super) frags: bool,
     /// The first descriptor of the tx ring that the kernel has not looked at, as far as known.
-    unseen: u32,
+    pub(super) unseen: u32,
     /// Largest IP packet of the interface, in bytes.
     mtu: u16,
     binding: Arc<Binding>,
     /// Frames that the kernel had no room for: all, and of these the ones counted.
     overrun: u64,
     counted: u64,
-    down: bool,
-    gone: bool,
+    pub(super) down: bool,
+    pub(super) gone: bool,
+    /// The kernel takes no more until the batch is through.
+    pub(super) stuck: bool,
 }
 
 /// A frame in the rx ring.
@@ -73,13 +75,13 @@ struct Waiting {
 
 impl XdpQueue {
     /// The queue of a socket that is bound; gives the kernel the chunks to receive into.
-    pub fn new(mut socket: Socket, binding: Arc<Binding>, mtu: u16) -> XdpQueue {
-        let chunk = |i: u32| u64::from(i) * u64::from(CHUNK);
-        (0..RING).map(chunk).for_each(|chunk| socket.rings.fill.put(chunk));
-        socket.rings.fill.release();
-        let free = (RING..2 * RING).map(chunk).collect();
-        let unseen = socket.rings.tx.taken();
-        XdpQueue { socket, free, unseen, mtu, binding, overrun: 0, counted: 0, down: false, gone: false }
+    pub fn new((socket, stock): (Socket, Stock), binding: Arc<Binding>) -> XdpQueue {
+        let (unseen, mtu) = (socket.rings.tx.taken(), binding.mtu);
+        let frags = binding.frags && socket.umem().shape().bind.contains(BindFlags::XDP_USE_SG);
+        let (overrun, counted, down, gone, stuck) = (0, 0, false, false, false);
+        let mut queue = XdpQueue { socket, stock, frags, unseen, mtu, binding, overrun, counted, down, gone, stuck };
+        queue.refill();
+        queue
     }
 
     /// The frame that begins at the `i`th of `seen` descriptors; `None` when it is not there to its end.
@@ -96,10 +98,10 @@ impl XdpQueue {
         None
     }
 
-    /// Copies frames that wait into the batch; says how many descriptors they were.
+    /// Copies frames that wait into the batch, out of `seen` descriptors; says how many they were.
     #[inline]
-    fn drain(&mut self, io: &mut Io<'_>, batch: &mut Batch) -> u32 {
-        let (seen, mut taken, mut supers) = (self.socket.rings.rx.look(), 0, 0);
+    fn drain(&mut self, io: &mut Io<'_>, batch: &mut Batch, seen: u32) -> u32 {
+        let (mut taken, mut supers) = (0, 0);
         while batch.room() > 0 && supers < SUPER_BURST {
             let Some(waiting) = self.waiting(taken, seen) else { break };
             match self.take(io, taken, &waiting) {
@@ -151,123 +153,26 @@ impl XdpQueue {
         true
     }
 
-    /// Gives the chunks of the first `n` descriptors back to the kernel.
+    /// Takes the chunks of the first `n` descriptors back.
     #[inline]
     fn recycle(&mut self, n: u32) {
-        let rings = &mut self.socket.rings;
-        for piece in (0..n).filter_map(|i| rings.rx.get(i)) {
-            rings.fill.put(chunk_of(piece.addr));
+        let rx = &mut self.socket.rings.rx;
+        for piece in (0..n).filter_map(|i| rx.get(i)) {
+            self.stock.received(self.socket.chunks.chunk_of(piece.addr));
         }
-        rings.fill.release();
-        rings.rx.release(n);
+        rx.release(n);
     }
 
-    /// Takes the chunks back that the kernel has sent.
+    /// Gives the kernel chunks to receive into, as many as it should have.
     #[inline]
-    fn reap(&mut self) {
-        let completion = &mut self.socket.rings.completion;
-        let n = completion.look();
-        self.free.extend((0..n).filter_map(|i| completion.get(i)).map(chunk_of));
-        completion.release(n);
-    }
-
-    /// Puts a frame into the tx ring, or drops it by name.
-    #[inline]
-    fn enqueue(&mut self, io: &mut Io<'_>, frame: Frame) {
-        match self.refusal(&frame) {
-            Some(reason) => io.discard(frame, reason),
-            None => {
-                self.put(&frame);
-                io.sent(frame);
-            }
+    fn refill(&mut self) {
+        let fill = &mut self.socket.rings.fill;
+        let wanted = self.stock.wanted(fill.room());
+        if wanted > 0 {
+            let chunks = (0..wanted).map_while(|_| self.stock.lend());
+            chunks.for_each(|chunk| fill.put(self.socket.chunks.address(chunk)));
+            fill.release();
         }
-    }
-
-    #[inline]
-    fn refusal(&self, frame: &Frame) -> Option<DropReason> {
-        if !frame.offload.is_none() {
-            return Some(DropReason::TxError);
-        }
-        let pieces = frame.len().div_ceil(CHUNK as usize);
-        if pieces > if self.binding.frags { MOST_PIECES } else { 1 } {
-            return Some(DropReason::TooBig);
-        }
-        let room = self.free.len().min(self.socket.rings.tx.room() as usize);
-        (pieces > room).then_some(DropReason::TxFull)
-    }
-
-    /// Copies a frame into chunks, of which there are enough.
-    #[inline]
-    fn put(&mut self, frame: &Frame) {
-        let mut pieces = frame.chunks(CHUNK as usize).peekable();
-        while let Some(piece) = pieces.next() {
-            let Some(chunk) = self.free.pop() else { return };
-            self.socket.chunks.fill(chunk, piece);
-            let more = pieces.peek().is_some();
-            let options = if more { XdpDescOptions::XDP_PKT_CONTD } else { XdpDescOptions::empty() };
-            self.socket.rings.tx.put(XdpDesc { addr: chunk, len: piece.len() as u32, options });
-        }
-    }
-
-    /// Has the kernel send what is in the tx ring, for as long as it takes something.
-    #[inline]
-    fn kick(&mut self, io: &mut Io<'_>) -> io::Result<()> {
-        let mut left = self.socket.rings.tx.pending();
-        while left > 0 && (!self.socket.zero_copy || self.socket.rings.tx.needs_wakeup()) {
-            self.wake(io)?;
-            self.reap();
-            let before = std::mem::replace(&mut left, self.socket.rings.tx.pending());
-            if left == before {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// One system call that sends. What it refuses for now (EAGAIN, ENOBUFS) stays in the ring.
-    #[inline]
-    fn wake(&mut self, io: &mut Io<'_>) -> io::Result<()> {
-        match self.socket.wake_tx() {
-            Err(Errno::NETDOWN) => self.down = true,
-            Err(Errno::BUSY) if !self.socket.zero_copy => self.count_thrown_away(io),
-            Err(lost @ (Errno::NXIO | Errno::NODEV | Errno::BADF)) => {
-                self.gone = true;
-                return Err(lost.into());
-            }
-            Ok(()) | Err(_) => self.see_taken(),
-        }
-        Ok(())
-    }
-
-    /// In copy mode EBUSY says that the call ended with a frame which the device threw away (NET_XMIT_DROP in
-    /// `__xsk_generic_xmit`, net/xdp/xsk.c): the last that the kernel looked at. If it was also the call's first, the ring's
-    /// counter does not tell yet that it was taken.
-    #[cold]
-    fn count_thrown_away(&mut self, io: &mut Io<'_>) {
-        let before = self.unseen;
-        self.see_taken();
-        if self.unseen == before {
-            let more =
-                (0..MOST_PIECES as u32).take_while(|i| continues(&self.socket.rings.tx.sent(before.wrapping_add(*i))));
-            self.unseen = before.wrapping_add(1 + more.count() as u32);
-        }
-        io.not_sent(self.len_before(self.unseen), DropReason::TxFull);
-    }
-
-    /// Notes how far the kernel has told that it came.
-    #[inline]
-    fn see_taken(&mut self) {
-        let taken = self.socket.rings.tx.taken();
-        if taken.wrapping_sub(self.unseen).cast_signed() > 0 {
-            self.unseen = taken;
-        }
-    }
-
-    /// Bytes of the frame in the tx ring that ends before descriptor `end`.
-    fn len_before(&self, end: u32) -> usize {
-        let piece = |back: u32| self.socket.rings.tx.sent(end.wrapping_sub(back));
-        let earlier = (2..=MOST_PIECES as u32).map(piece).take_while(continues);
-        std::iter::once(piece(1)).chain(earlier).map(|piece| piece.len as usize).sum()
     }
 
     /// Counts what the kernel lost since it was last counted.
@@ -284,7 +189,7 @@ impl XdpQueue {
 
 /// Whether the frame goes on in the next descriptor.
 #[inline]
-fn continues(piece: &XdpDesc) -> bool {
+pub(super) fn continues(piece: &XdpDesc) -> bool {
     piece.options.contains(XdpDescOptions::XDP_PKT_CONTD)
 }
 
@@ -296,10 +201,13 @@ impl Queue for XdpQueue {
         if self.overrun != self.counted {
             self.count_overrun(io);
         }
-        let taken = self.drain(io, batch);
+        let seen = self.socket.rings.rx.look();
+        self.stock.saw(seen);
+        let taken = self.drain(io, batch, seen);
         if taken > 0 {
             self.recycle(taken);
         }
+        self.refill();
         if self.socket.rings.fill.needs_wakeup() || self.binding.busy_poll && taken == 0 {
             self.socket.wake_rx();
         }
@@ -313,8 +221,22 @@ impl Queue for XdpQueue {
         }
         self.reap();
         batch.consume(|_, frame| self.enqueue(io, frame));
-        self.socket.rings.tx.release();
-        self.kick(io)
+        self.send_all(io)
+    }
+
+    /// It is copied in any case, and leaves with the next batch.
+    #[inline]
+    fn lend(&mut self, io: &mut Io<'_>, frame: &mut Frame) -> io::Result<bool> {
+        if let Err(error) = self.check() {
+            io.refuse_lent(frame, DropReason::PortDown);
+            return Err(error);
+        }
+        self.reap();
+        match self.put(io, frame) {
+            Ok(()) => io.lent(frame),
+            Err(reason) => io.refuse_lent(frame, reason),
+        }
+        Ok(true)
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {
@@ -324,8 +246,15 @@ impl Queue for XdpQueue {
     /// Also true while frames wait to be sent, which no event would tell.
     fn arm(&mut self) -> bool {
         self.gone |= self.socket.is_lost();
-        let unsent = !self.down && self.socket.rings.tx.pending() > 0;
-        self.gone || unsent || self.socket.rings.rx.look() > 0
+        self.gone || self.is_unsent() || self.socket.rings.rx.look() > 0
+    }
+
+    fn has_unsent(&self) -> bool {
+        self.is_unsent()
+    }
+
+    fn close(&mut self, io: &mut Io<'_>) {
+        self.abandon(io);
     }
 
     fn is_up(&mut self) -> bool {
@@ -335,6 +264,10 @@ impl Queue for XdpQueue {
         // Its owner may change it: what is longer is a super-frame.
         self.mtu = self.binding.interface.mtu().unwrap_or(self.mtu);
         self.overrun = self.socket.overrun().unwrap_or(self.overrun);
+        self.stock.expect(pieces(self.socket.chunks.size() as u32, self.mtu));
+        // Nobody else asks for these while the port has nothing to send.
+        self.reap();
+        self.stock.settle();
         !self.down && !self.gone
     }
 }

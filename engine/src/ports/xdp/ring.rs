@@ -14,8 +14,8 @@
 //!                      Consumer<u64>     completion   chunks of frames that were sent
 //! ```
 //!
-//! The set-up library maps the rings too, but never touches them after the socket is bound, and its own queue calls are
-//! never used: they keep counters of their own.
+//! Where the set-up library opened the socket, it has mapped the rings too, but never touches them after the socket is bound,
+//! and its own queue calls are never used: they keep counters of their own.
 #![expect(unsafe_code, reason = "memory shared with the kernel")]
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
@@ -48,7 +48,7 @@ pub(super) struct Rings {
 }
 
 impl Rings {
-    /// Maps the rings of `socket`, which is bound and has a UMEM of its own.
+    /// Maps the rings of `socket`, whose sizes are set.
     ///
     /// # Errors
     /// What the kernel says.
@@ -168,6 +168,11 @@ impl<T: Copy> Producer<T> {
         Producer { ring, next, filled: 0 }
     }
 
+    /// How many descriptors there are.
+    pub fn len(&self) -> u32 {
+        self.ring.mask + 1
+    }
+
     /// How many descriptors were let go and not yet taken by the kernel.
     #[inline]
     pub fn pending(&self) -> u32 {
@@ -180,6 +185,11 @@ impl<T: Copy> Producer<T> {
         self.ring.consumer().load(Ordering::Acquire)
     }
 
+    /// The number of the first descriptor that was not let go.
+    pub fn end(&self) -> u32 {
+        self.next
+    }
+
     /// What was let go as number `n`, one of the last that the ring holds.
     pub fn sent(&self, n: u32) -> T {
         // SAFETY: inside the array, and nobody but us writes there: the kernel only reads.
@@ -189,7 +199,7 @@ impl<T: Copy> Producer<T> {
     /// How many more descriptors fit.
     #[inline]
     pub fn room(&self) -> u32 {
-        self.ring.mask + 1 - self.pending() - self.filled
+        self.len() - self.pending() - self.filled
     }
 
     /// Puts one into the next place. The caller has seen to it that there is room.

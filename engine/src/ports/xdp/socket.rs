@@ -1,67 +1,76 @@
-//! One AF_XDP socket on one queue: set up, bound and torn down by `xsk-rs`.
-#![expect(unsafe_code, reason = "socket options, and the promises that xsk-rs asks for")]
+//! One AF_XDP socket on one queue: the first of a UMEM of its own, or one that joins a shared UMEM.
+//!
+//! `xsk-rs` opens, binds and tears down the first socket of every UMEM. What joins is set up here, by the same system calls:
+//! the library would map each ring once more, give all sockets rings of one size, and remember each socket for ever.
+#![expect(unsafe_code, reason = "socket options")]
 
 use super::BusyPoll;
 use super::ring::{Rings, Sizes};
-use super::umem::{CHUNK, Chunks};
-use rustix::net::sockopt::{set_socket_send_buffer_size_force, socket_error, xdp_options, xdp_statistics};
-use rustix::net::xdp::XdpOptionsFlags;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
-use std::error::Error;
+use super::umem::{Chunks, Seated, Umem};
+use rustix::net::sockopt::{
+    set_socket_send_buffer_size_force, set_xdp_rx_ring_size, set_xdp_tx_ring_size, set_xdp_umem_completion_ring_size,
+    set_xdp_umem_fill_ring_size, socket_error, xdp_options, xdp_statistics,
+};
+use rustix::net::xdp::{SocketAddrXdp, SocketAddrXdpFlags, SocketAddrXdpWithSharedUmem, XdpOptionsFlags};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, send, socket_with};
 use std::io;
-use std::num::NonZeroU32;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::str::FromStr;
-use xsk_rs::config::{BindFlags, FrameSize, Interface, LibxdpFlags, QueueSize, SocketConfig, UmemConfig};
-use xsk_rs::{CompQueue, FillQueue, RxQueue, TxQueue, Umem};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-/// Descriptors of a ring, and chunks for receiving and for sending: at 1.5 Mpps, what comes in 1.4 ms.
-pub(super) const RING: u32 = 2048;
-/// The fill ring is twice as long as there are chunks for it. The kernel tells how far it has come only when it has taken all
-/// that it knew of (`xskq_cons_get_entries` in net/xdp/xsk_queue.h); until then every chunk may come back once more.
-const FILL_RING: u32 = 2 * RING;
-const SIZES: Sizes = Sizes { rx: RING, tx: RING, fill: FILL_RING, completion: RING };
 /// Bytes of frames that the kernel may hold for the socket: a ring full of large ones.
 const SEND_BUFFER: usize = 32 << 20;
 /// `XDP_MAX_TX_SKB_BUDGET`: how many frames one system call sends in copy mode; 32 unless asked for more. Since Linux 6.18.
 const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
 
-/// A bound socket. Its fields are dropped in this order: a mapping of a ring holds the file open.
+/// A bound socket. Its fields are dropped in this order: a mapping of a ring holds the file open, and only when the last
+/// reference to that is gone does the kernel let go of the memory (`xsk_release` in net/xdp/xsk.c waits until nobody uses
+/// the socket any more).
 pub(super) struct Socket {
     pub rings: Rings,
+    /// `None`: the UMEM's first socket.
+    file: Option<OwnedFd>,
     pub chunks: Chunks,
     /// Whether the driver reads and writes the UMEM itself. Then it says when it wants to be woken.
     pub zero_copy: bool,
-    tx: TxQueue,
-    _rx: RxQueue,
-    _fill: Option<(FillQueue, CompQueue)>,
-    _umem: Umem,
+    seated: Seated,
 }
 
 impl Socket {
-    /// Binds `queue` of the interface `name` of this thread's namespace. `frags`: frames may be in pieces.
+    /// The first socket of a UMEM that is nobody else's.
     ///
     /// # Errors
-    /// What the kernel says; EBUSY while an earlier socket there is being closed.
-    pub fn bind(name: &str, queue: u32, frags: bool, busy_poll: Option<BusyPoll>) -> io::Result<Socket> {
-        let (umem, frames) = Umem::new(umem_config()?, CHUNKS, false).map_err(cause)?;
-        let interface = Interface::from_str(name).map_err(io::Error::other)?;
-        // SAFETY: this UMEM has no other socket, and no program is loaded.
-        let (tx, rx, fill) =
-            unsafe { xsk_rs::Socket::new(socket_config(frags)?, &umem, &interface, queue) }.map_err(cause)?;
-        let chunks = Chunks::new(&umem, &frames).ok_or(io::ErrorKind::OutOfMemory)?;
-        let rings = Rings::map(file_of(&tx), SIZES)?;
-        let zero_copy = xdp_options(file_of(&tx))?.contains(XdpOptionsFlags::XDP_OPTIONS_ZEROCOPY);
-        let socket = Socket { rings, chunks, zero_copy, tx, _rx: rx, _fill: fill, _umem: umem };
-        socket.tune(busy_poll)?;
-        Ok(socket)
+    /// What the kernel says.
+    pub fn first(seated: Seated) -> io::Result<Socket> {
+        let umem = &seated.umem;
+        let rings = Rings::map(umem.as_fd(), umem.shape().rings)?;
+        let zero_copy = xdp_options(umem.as_fd())?.contains(XdpOptionsFlags::XDP_OPTIONS_ZEROCOPY);
+        Ok(Socket { rings, file: None, chunks: umem.chunks(), zero_copy, seated })
+    }
+
+    /// A socket on `queue` of the interface `index` of this thread's namespace, which shares a UMEM. How it is bound is what
+    /// the first one was told: copy mode, frames in pieces or not.
+    ///
+    /// # Errors
+    /// What the kernel says; EBUSY while an earlier socket there is being closed, EINVAL before Linux 5.10.
+    pub fn joined(seated: Seated, index: u32, queue: u32, sizes: Sizes) -> io::Result<Socket> {
+        let file = socket_with(AddressFamily::XDP, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+        set_xdp_umem_fill_ring_size(&file, sizes.fill)?;
+        set_xdp_umem_completion_ring_size(&file, sizes.completion)?;
+        set_xdp_rx_ring_size(&file, sizes.rx)?;
+        set_xdp_tx_ring_size(&file, sizes.tx)?;
+        let rings = Rings::map(file.as_fd(), sizes)?;
+        let addr = SocketAddrXdp::new(SocketAddrXdpFlags::XDP_SHARED_UMEM, index, queue);
+        bind(&file, &SocketAddrXdpWithSharedUmem { addr, shared_umem_fd: seated.umem.as_fd() })?;
+        Ok(Socket { rings, file: Some(file), chunks: seated.umem.chunks(), zero_copy: false, seated })
     }
 
     /// Lets the kernel send as much at once as the ring holds. Only busy polling is not a hint.
-    fn tune(&self, busy_poll: Option<BusyPoll>) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn tune(&self, busy_poll: Option<BusyPoll>) -> io::Result<()> {
         // Without CAP_NET_ADMIN, and before 6.18: what there is must do.
         let _ = set_socket_send_buffer_size_force(self.as_fd(), SEND_BUFFER);
-        let _ = self.set(libc::SOL_XDP, XDP_MAX_TX_SKB_BUDGET, RING);
+        let _ = self.set(libc::SOL_XDP, XDP_MAX_TX_SKB_BUDGET, self.rings.tx.len());
         let Some(BusyPoll { micros, budget }) = busy_poll else { return Ok(()) };
         self.set(libc::SOL_SOCKET, libc::SO_PREFER_BUSY_POLL, 1)?;
         self.set(libc::SOL_SOCKET, libc::SO_BUSY_POLL, micros)?;
@@ -73,6 +82,11 @@ impl Socket {
         // SAFETY: the option is an integer, read during the call.
         let result = unsafe { libc::setsockopt(self.as_fd().as_raw_fd(), level, option, from, len) };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// The memory that its frames lie in.
+    pub fn umem(&self) -> &Umem {
+        &self.seated.umem
     }
 
     /// Makes the kernel look at the tx ring.
@@ -103,39 +117,6 @@ impl Socket {
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        file_of(&self.tx)
+        self.file.as_ref().map_or_else(|| self.seated.umem.as_fd(), OwnedFd::as_fd)
     }
-}
-
-/// The chunks of a UMEM: the rx half first, then the tx half.
-const CHUNKS: NonZeroU32 = NonZeroU32::MIN.saturating_add(2 * RING - 1);
-
-fn umem_config() -> io::Result<UmemConfig> {
-    let (fill, completion) = (QueueSize::new(FILL_RING), QueueSize::new(RING));
-    let chunk = FrameSize::new(CHUNK).map_err(io::Error::other)?;
-    let mut config = UmemConfig::builder();
-    config.frame_size(chunk).fill_queue_size(fill.map_err(io::Error::other)?);
-    config.comp_queue_size(completion.map_err(io::Error::other)?);
-    config.build().map_err(io::Error::other)
-}
-
-fn socket_config(frags: bool) -> io::Result<SocketConfig> {
-    let ring = QueueSize::new(RING).map_err(io::Error::other)?;
-    let pieces = if frags { BindFlags::XDP_USE_SG } else { BindFlags::empty() };
-    let mut config = SocketConfig::builder();
-    config.rx_queue_size(ring).tx_queue_size(ring);
-    config.libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD);
-    config.bind_flags(BindFlags::XDP_USE_NEED_WAKEUP | pieces);
-    Ok(config.build())
-}
-
-/// What the kernel said, inside an error of `xsk-rs`.
-fn cause(error: impl Error + Send + Sync + 'static) -> io::Error {
-    let code = error.source().and_then(|source| source.downcast_ref::<io::Error>()).and_then(io::Error::raw_os_error);
-    code.map_or_else(|| io::Error::other(error), io::Error::from_raw_os_error)
-}
-
-fn file_of(tx: &TxQueue) -> BorrowedFd<'_> {
-    // SAFETY: the file stays open for as long as the queue lives, and it is borrowed here.
-    unsafe { BorrowedFd::borrow_raw(tx.fd().as_raw_fd()) }
 }
