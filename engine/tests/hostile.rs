@@ -213,7 +213,7 @@ fn an_attacker_takes_no_more_than_its_share_of_the_time() {
         let quiet = || attack().into_iter().map(|_| Host::silent()).collect();
         let share = median((0..3).map(|_| passed(attack()) / passed(quiet())).collect());
 
-        assert!(share > 0.25, "{what}: {share:.2} of the victim's frames still pass");
+        assert!(share > 0.3, "{what}: {share:.2} of the victim's frames still pass");
     }
 }
 

@@ -216,7 +216,11 @@ impl Worker {
         let delivered = self.core.deliver();
         let (mut frames, mut served) = (0, false);
         let is_fair = self.core.ports.schedule.is_fair();
-        let mut since = if is_fair { ticks() } else { 0 };
+        let mut since = 0;
+        if is_fair {
+            self.core.ports.schedule.begin_round();
+            since = ticks();
+        }
         for i in 0..self.core.ports.schedule.len() {
             let Some((queue, most)) = self.core.ports.schedule.turn(i, self.batch) else { continue };
             let came = self.visit((i, queue), most, watch);
@@ -224,7 +228,7 @@ impl Worker {
             served = true;
             if is_fair {
                 let end = ticks();
-                self.core.ports.schedule.charge(i, came, end - std::mem::replace(&mut since, end));
+                self.core.ports.schedule.charge(i, (came, came >= most), end - std::mem::replace(&mut since, end));
             }
         }
         if !served {

@@ -7,9 +7,10 @@
 //!
 //! Where several are ready, each gets an equal share of the worker's time, whatever its frames cost (deficit round robin,
 //! Shreedhar and Varghese 1995, counted in ticks of the clock): a visit is charged with all that it took, frames that
-//! had to be dropped, copies of floods and segments cut included. A queue in debt waits until it is paid off, at a
-//! [`QUANTUM`] a round. As a visit cannot be broken off, a queue whose frames are expensive gets fewer of them at a time
-//! ([`VISIT`]), and a flood to many ports is done in parts (`flood.rs`).
+//! had to be dropped, copies of floods and segments cut included. A queue in debt waits until it is paid off. A round grants
+//! every queue what the last one took that took least of those with more frames than a visit has; where none had more,
+//! what the one took that took most; and no more than a [`QUANTUM`]. As a visit cannot be broken off, a queue whose frames are
+//! expensive gets fewer of them at a time ([`VISIT`]), and a flood to many ports is done in parts (`flood.rs`).
 
 use super::flood::Pending;
 use crate::clock::ticks_in;
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 
 /// Times in a row that a queue may be empty before it is parked.
 const PATIENCE: u8 = 4;
-/// What each ready queue is granted in a round.
+/// What each ready queue is granted in a round at most.
 const QUANTUM: Duration = Duration::from_micros(50);
 /// How long a visit should take at most.
 const VISIT: Duration = Duration::from_micros(150);
@@ -60,12 +61,19 @@ pub(super) struct Schedule {
     /// Shares the time out; otherwise every ready queue is served in every round.
     quantum: Option<i64>,
     visit: i64,
+    /// What this round grants.
+    grant: i64,
+    /// The most that a queue took in this round; 0 while none had frames.
+    most: i64,
+    /// The least that one took with more frames than its visit had, if there was such a one.
+    least: Option<i64>,
 }
 
 impl Schedule {
     /// Shares the time out from now on.
     pub fn be_fair(&mut self) {
         self.quantum = Some(ticks_in(QUANTUM));
+        self.grant = ticks_in(QUANTUM);
         self.visit = ticks_in(VISIT);
     }
 
@@ -102,28 +110,42 @@ impl Schedule {
         }
     }
 
+    /// A round begins. Where nobody had frames in the last one, nobody wants the time of those in debt.
+    #[inline]
+    pub fn begin_round(&mut self) {
+        let quantum = self.quantum.unwrap_or_default();
+        let taken = self.least.take().unwrap_or(self.most);
+        self.grant = if taken > 0 { taken.min(quantum) } else { quantum };
+        self.most = 0;
+    }
+
     /// The queue at a position, and how many frames of it make a visit; `None` while it has to wait.
     #[inline(always)]
     pub fn turn(&mut self, i: usize, batch: usize) -> Option<(QueueId, usize)> {
         let turn = self.ready.get_mut(i)?;
         let Some(quantum) = self.quantum else { return Some((turn.id, batch)) };
-        if turn.credit < 0 {
-            turn.credit += quantum;
+        let owes = turn.credit < 0;
+        turn.credit = (turn.credit + self.grant).min(quantum);
+        if owes {
             return None;
         }
         let most = if turn.cost * batch as i64 > self.visit { (self.visit / turn.cost).max(1) as usize } else { batch };
         Some((turn.id, most.min(batch)))
     }
 
-    /// Charges the queue at a position with a visit that found `frames` and took `ticks`.
+    /// Charges the queue at a position with a visit that found `frames` and took `ticks`. `has_more` says that it found as many
+    /// as a visit has.
     #[inline]
-    pub fn charge(&mut self, i: usize, frames: usize, ticks: u64) {
-        let quantum = self.quantum.unwrap_or_default();
+    pub fn charge(&mut self, i: usize, (frames, has_more): (usize, bool), ticks: u64) {
         let Some(turn) = self.ready.get_mut(i) else { return };
         let spent = ticks.min(i64::MAX as u64 / 2) as i64;
-        turn.credit = (turn.credit + quantum).min(quantum) - spent;
+        turn.credit -= spent;
         if frames > 0 {
             turn.cost = (3 * turn.cost + spent / frames as i64) / 4;
+            self.most = self.most.max(spent);
+        }
+        if has_more {
+            self.least = Some(self.least.map_or(spent, |least| least.min(spent)));
         }
     }
 
@@ -257,14 +279,14 @@ mod tests {
         let quantum = schedule.quantum.unwrap() as u64;
         let cost = [quantum / 10, quantum * 3, quantum * 40];
         let mut spent = [0; 3];
-        for _ in 0..20_000 {
+        for _ in 0..40_000 {
             let mut served = false;
+            schedule.begin_round();
             for i in 0..schedule.len() {
                 if let Some((id, _)) = schedule.turn(i, 64) {
                     let port = id.port.index();
-                    // What a cheap queue has is worth less than its share.
                     spent[port] += cost[port];
-                    schedule.charge(i, 1, cost[port]);
+                    schedule.charge(i, (64, true), cost[port]);
                     served = true;
                 }
             }
@@ -272,8 +294,8 @@ mod tests {
                 schedule.forgive();
             }
         }
-        let share = spent[1] as f64 / spent[2] as f64;
-        assert!((0.9..1.1).contains(&share), "{spent:?}");
+        let shares = [0, 1].map(|port| spent[port] as f64 / spent[2] as f64);
+        assert!(shares.iter().all(|share| (0.9..1.1).contains(share)), "{spent:?}");
     }
 
     #[test]
@@ -282,7 +304,7 @@ mod tests {
         schedule.be_fair();
         let visit = schedule.visit as u64;
         for _ in 0..50 {
-            schedule.charge(0, 1, visit / 4);
+            schedule.charge(0, (1, false), visit / 4);
             schedule.forgive();
         }
         let (_, most) = schedule.turn(0, 64).unwrap();
