@@ -11,7 +11,7 @@ use pcap_parser::{Block, PcapBlockOwned, PcapError, PcapNGReader};
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use world::raw::Raw;
+use world::raw::{Raw, is_probe};
 use world::transfer::transfer;
 use world::{PATIENCE, World, number, until};
 
@@ -72,12 +72,14 @@ fn a_file_is_played_to_a_host_and_what_the_host_sends_is_recorded() {
     assert!(heard == played, "{} of {} frames", heard.len(), played.len());
     let told: Vec<_> = (0..300).map(|n| frame(n, 100)).collect();
     told.iter().for_each(|frame| host.send(frame).unwrap());
-    until("all are sent to the port", || number(&world.shown("p")["tx_frames"]) == 300);
+    // One or two probes for loops besides, as the port has played much to all.
+    until("all are sent to the port", || (300..=302).contains(&number(&world.shown("p")["tx_frames"])));
     let shown = world.shown("p");
     assert_eq!((shown["kind"].as_str(), shown["ifname"].as_str()), (Some("pcap"), Some("")));
     assert_eq!((number(&shown["rx_frames"]), number(&shown["mtu"])), (1000, 65_521));
     world.done("port rm p");
-    assert!(recorded(&world.lab.path("out.pcapng")) == told);
+    let recorded = recorded(&world.lab.path("out.pcapng")).into_iter().filter(|frame| !is_probe(frame));
+    assert!(recorded.eq(told));
 }
 
 #[test]
@@ -137,7 +139,8 @@ fn files_that_cannot_be_used_are_refused_with_their_names() {
 #[test]
 fn the_share_of_lost_frames_is_the_one_asked_for_and_each_has_a_name() {
     const SENT: u64 = 5000;
-    let world = World::silent("faultdrop", 2).port(1, "fault = { drop = 0.1, seed = 7, direction = \"in\" }");
+    let world =
+        World::silent("faultdrop", 2).port(1, "storm = false\nfault = { drop = 0.1, seed = 7, direction = \"in\" }");
     let _xdock = world.start();
     let (from, to) = (Raw::open(world.host(1), "eth0").unwrap(), Raw::open(world.host(2), "eth0").unwrap());
     let mut arrived = 0;

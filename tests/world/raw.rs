@@ -15,8 +15,10 @@ const ROOM: usize = 65_536 + 64;
 /// Bytes that may wait to be read: thousands of frames.
 const BACKLOG: usize = 64 << 20;
 
-/// Where a switch sends its probes for loops.
-const PROBES: [u8; 6] = [0x03, 0x78, 0x64, 0x6f, 0x63, 0x6b];
+/// Whether a frame is one by which a switch looks for loops.
+pub fn is_probe(frame: &[u8]) -> bool {
+    frame.starts_with(&[0x03, 0x78, 0x64, 0x6f, 0x63, 0x6b])
+}
 
 /// Sends from an interface, and receives what comes in by it, not what goes out.
 pub struct Raw(OwnedFd);
@@ -60,7 +62,7 @@ impl Raw {
                 return Ok(None);
             }
             let frame = read(&self.0)?;
-            if !frame.starts_with(&PROBES) {
+            if !is_probe(&frame) {
                 return Ok(Some(frame));
             }
         }
