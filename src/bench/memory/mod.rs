@@ -256,6 +256,7 @@ fn profile(bench: &mut Bench, what: &str) -> io::Result<()> {
     let vlan = vlan_cases().into_iter().find(|(name, _)| what.strip_prefix("vlan-") == Some(name));
     let ticks = match what {
         _ if let Some((_, ports)) = vlan => bench.one_way(ports, 64, 64)?,
+        "single" => bench.hit(Pattern::Pairs, 64, 1)?,
         "new" => bench.new_macs(64)?,
         "captured" => bench.captured(64, 64)?,
         "guarded" | "unguarded" => bench.two_stations(what == "guarded")?,
