@@ -23,13 +23,15 @@ mod buckets;
 mod by_hand;
 mod foresee;
 mod hash;
+mod judging;
 mod owners;
+mod told;
 
 pub use foresee::Foreseen;
 
 use super::gossip::Sighting;
 pub use super::station::Station;
-use super::topology::{Domain, DomainId};
+use super::topology::Domain;
 use super::vlan::Vlan;
 use crate::clock::Millis;
 use crate::flow::PortId;
@@ -118,26 +120,6 @@ pub struct Fdb {
     version: u32,
 }
 
-/// What a sighting will do.
-#[derive(Clone, Copy)]
-struct Judgement {
-    learned: Learned,
-    /// The entry it is about.
-    at: Option<At>,
-    /// Where the address is from then on; `None` where it stays unknown.
-    home: Option<PortId>,
-    /// Who has to go for it.
-    victim: Option<At>,
-    /// What is to be remembered of a move.
-    record: Option<Record>,
-}
-
-impl Judgement {
-    fn of(learned: Learned, at: Option<At>, home: Option<PortId>) -> Judgement {
-        Judgement { learned, at, home, victim: None, record: None }
-    }
-}
-
 impl Fdb {
     /// An empty table with a domain's limits.
     ///
@@ -214,11 +196,6 @@ impl Fdb {
         Some(!entry.is_recorded() || self.need_not_tell(hash, who, now))
     }
 
-    #[inline(never)]
-    fn need_not_tell(&self, hash: u64, who: u64, now: Millis) -> bool {
-        self.buckets.find(hash, who).is_none_or(|at| !self.telling_is_due(at, now))
-    }
-
     /// The port of an address of this hash, or a number that no port has.
     #[inline(always)]
     pub(super) fn lookup_hashed(&self, hash: u64, Station(who): Station) -> PortId {
@@ -278,53 +255,6 @@ impl Fdb {
     /// From the first of these on an address is pinned; what is counted beyond are its floods.
     const PINNED: u8 = LIMIT + 1;
     const MOST_JUMPS: u8 = Fdb::PINNED + PINNED_FLOODS;
-
-    /// Takes over what another worker saw, unless this one saw the address elsewhere after that: then that is due to be
-    /// told, [`Learned::Again`]. How often the address jumped is taken over too, so that all workers judge alike.
-    pub(super) fn hear(&mut self, told: Sighting) -> Learned {
-        let known = self.find(told.who).and_then(|at| Some((at, self.port_at(at)?)));
-        let Some((at, port)) = known else { return self.take_over(None, told) };
-        let (seen, record) = (self.buckets.entry(at).seen, self.buckets.record(at).unwrap_or_default());
-        let is_newer = told.is_after(&Sighting { port, seen, moves: record.moves, ..told });
-        if port == told.port {
-            let jumps = if told.moves > record.moves { told.record() } else { record };
-            self.buckets.set_record(at, Record { told: told.seen, moves: record.moves.max(told.moves), ..jumps });
-            if told.seen.ahead_of(seen) > 0 {
-                self.buckets.stamp(at, told.seen);
-            }
-            return Learned::Known;
-        }
-        if is_newer && !self.owners.is_fixed(self.buckets.entry(at).owner) {
-            return self.take_over(Some(at), told);
-        }
-        let long_ago = Millis(seen.0.wrapping_sub(self.ageing_ms / 4 + 1));
-        self.buckets.set_record(at, Record { told: long_ago, ..record });
-        Learned::Again
-    }
-
-    /// Learns what another worker saw, as of then.
-    fn take_over(&mut self, known: Option<At>, told: Sighting) -> Learned {
-        if let Some(at) = known {
-            self.rehome(at, told.port, told.seen, told.record());
-            return Learned::Moved;
-        }
-        let void = self.find(told.who);
-        let learned = self.carry_out(told.who, self.judge_new(void, told.port, told.seen, Quota::default()), told.seen);
-        if let Some(at) = self.find(told.who) {
-            self.buckets.set_record(at, told.record());
-        }
-        learned
-    }
-
-    /// The entry of an address as the other workers are to hear it: from now on it is told.
-    pub(super) fn tell(&mut self, who: Station, domain: DomainId, era: u32) -> Option<Sighting> {
-        let at = self.find(who)?;
-        let (port, seen) = (self.port_at(at)?, self.buckets.entry(at).seen);
-        let record = self.buckets.record(at).unwrap_or_default();
-        self.buckets.set_record(at, Record { told: seen, ..record });
-        let Record { moves, since, home, jumps, .. } = record;
-        Some(Sighting { domain, who, port, seen, moves, since, home, jumps, era })
-    }
 
     /// Carries a sighting over that the fast path stamped, if the address is still on that port; true when the other
     /// workers should hear of it.
@@ -389,98 +319,6 @@ impl Fdb {
         self.owners.port(self.buckets.entry(at).owner)
     }
 
-    /// What a sighting of an address elsewhere than where it is known will do.
-    #[inline]
-    fn judge(
-        &self,
-        found: Option<At>,
-        port: PortId,
-        now: Millis,
-        (quota, pin): (Quota, impl Fn(PortId, PortId, PortId) -> PortId),
-    ) -> Judgement {
-        let known = found.and_then(|at| Some((at, self.port_at(at)?)));
-        if let Some((at, from)) = known
-            && self.owners.is_fixed(self.buckets.entry(at).owner)
-        {
-            return Judgement::of(Learned::Fixed, found, Some(from));
-        }
-        if quota.limit > 0 && self.owners.learned(port) >= quota.limit {
-            return Judgement::of(Learned::Limited, found, known.map(|(_, from)| from));
-        }
-        match known {
-            Some((at, from)) => self.judge_move(at, (from, port), now, pin),
-            None => self.judge_new(found, port, now, quota),
-        }
-    }
-
-    fn judge_new(&self, void: Option<At>, port: PortId, now: Millis, quota: Quota) -> Judgement {
-        if self.len() < self.max {
-            return Judgement::of(Learned::New, void, Some(port));
-        }
-        match self.victim(port, now).filter(|_| !quota.refuse) {
-            Some(victim) => Judgement { victim: Some(victim), ..Judgement::of(Learned::Evicted, void, Some(port)) },
-            None => Judgement::of(Learned::Full, void, None),
-        }
-    }
-
-    #[cold]
-    fn judge_move(
-        &self,
-        at: At,
-        (from, to): (PortId, PortId),
-        now: Millis,
-        pin: impl Fn(PortId, PortId, PortId) -> PortId,
-    ) -> Judgement {
-        let before = self.buckets.record(at).unwrap_or_default();
-        let is_pinned = before.jumps >= Fdb::PINNED;
-        let is_over = now.since(before.since) > if is_pinned { HOLD_MS } else { WINDOW_MS };
-        let moved = |record| Judgement { record: Some(record), ..Judgement::of(Learned::Moved, Some(at), Some(to)) };
-        if before.jumps == 0 || is_over {
-            // One that goes back to where it once came from is at home there, not where it was meanwhile.
-            let home = if before.jumps > 0 && before.home == to { to } else { from };
-            return moved(Record { since: now, home, jumps: 1, ..before });
-        }
-        if is_pinned {
-            // It may have been learned elsewhere meanwhile, but may always go home.
-            return if to == before.home {
-                moved(before)
-            } else {
-                Judgement::of(Learned::Refused, Some(at), Some(from))
-            };
-        }
-        if before.jumps < LIMIT {
-            return moved(Record { jumps: before.jumps + 1, ..before });
-        }
-        let home = pin(before.home, from, to);
-        let record = Record { since: now, home, jumps: Fdb::PINNED, ..before };
-        Judgement { record: Some(record), ..Judgement::of(Learned::Pinned, Some(at), Some(home)) }
-    }
-
-    fn carry_out(&mut self, who: Station, judgement: Judgement, now: Millis) -> Learned {
-        let Judgement { learned, at, home, victim, record } = judgement;
-        match (learned, home, at) {
-            (Learned::New | Learned::Evicted, Some(port), void) => {
-                // Who goes is found again: removing another entry may move it.
-                let victim = victim.map(|at| Station(self.buckets.entry(at).who));
-                void.into_iter().for_each(|at| self.remove_at(at));
-                if let Some(victim) = victim {
-                    self.remove(victim);
-                    self.hand = (self.hand + CANDIDATES) % self.buckets.buckets();
-                }
-                if self.insert(who, port, now, false).is_none() {
-                    return Learned::Full;
-                }
-            }
-            (Learned::Moved | Learned::Pinned, Some(port), Some(at)) => {
-                let record = record.unwrap_or_default();
-                let moves = record.moves.wrapping_add(1);
-                self.rehome(at, port, now, Record { told: now, moves, ..record });
-            }
-            _ => {}
-        }
-        learned
-    }
-
     fn insert(&mut self, Station(who): Station, port: PortId, now: Millis, fixed: bool) -> Option<At> {
         let owner = self.owners.add(port, fixed)?;
         let hash = self.hash;
@@ -510,35 +348,6 @@ impl Fdb {
         self.version = self.version.wrapping_add(1);
         self.owners.remove(self.buckets.entry(at).owner);
         self.buckets.remove(at);
-    }
-
-    /// Who goes for an address on `port`: the oldest of a few entries that come next, of the port with the most. The look
-    /// ends where a port was met that has nearly as many as any, which takes the longer the more evenly they are shared.
-    fn victim(&self, port: PortId, now: Millis) -> Option<At> {
-        let most = self.owners.most().max(self.owners.learned(port));
-        let (mut best, mut from) = (None, self.hand);
-        for _ in 0..PATIENCE {
-            let next = self.buckets.visit(from, CANDIDATES, |at, entry| {
-                let entries = self.owners.entries(entry.owner);
-                let rank = (entries, now.since(entry.seen));
-                let may_go = !self.owners.is_fixed(entry.owner) && self.owners.port(entry.owner).is_some();
-                if may_go && best.is_none_or(|(other, _)| rank > other) {
-                    best = Some((rank, at));
-                }
-            });
-            if best.is_some_and(|((entries, _), _)| entries >= most - most / 8) {
-                break;
-            }
-            from = next.unwrap_or(0);
-        }
-        best.map(|(_, at)| at)
-    }
-
-    /// Whether the others would soon forget an address that this worker still sees.
-    #[inline]
-    fn telling_is_due(&self, at: At, now: Millis) -> bool {
-        let Some(record) = self.buckets.record(at) else { return false };
-        now.since(record.told) > self.ageing_ms / 4 && !self.owners.is_fixed(self.buckets.entry(at).owner)
     }
 }
 
