@@ -1,10 +1,15 @@
 //! A flow: what frames have in common that the switch treats alike.
 
+mod flood;
+
+pub(crate) use flood::exit;
+pub use flood::{Flood, FloodKind};
+
 use crate::clock::Millis;
 use crate::drop::DropReason;
 use crate::program::{Exit, Program};
 use crate::tables::Tables;
-use crate::tables::topology::{DomainId, Floods, IsolationGroups, PortView};
+use crate::tables::topology::{DomainId, IsolationGroups};
 use crate::tables::vlan::{Class, Vlan};
 use crate::trace::Note;
 use crate::wire::Mac;
@@ -146,85 +151,8 @@ pub enum Verdict {
     Reply,
 }
 
-/// A frame that goes to all ports of its domain that may receive it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flood {
-    /// The port it came in by.
-    pub ingress: PortId,
-    /// Where it is flooded.
-    pub domain: DomainId,
-    /// What it is to VLANs.
-    pub class: Class,
-    /// From which ports it is kept.
-    pub isolation: IsolationGroups,
-    /// What it is flooded for.
-    pub kind: FloodKind,
-}
-
-/// Why a frame is flooded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FloodKind {
-    /// Its destination is not known.
-    Unknown,
-    /// Its destination is a group.
-    Multicast,
-    /// It is for everybody.
-    Broadcast,
-}
-
-impl FloodKind {
-    /// The kind of a frame to this destination.
-    #[inline]
-    pub fn of(destination: Mac) -> FloodKind {
-        match destination {
-            Mac::BROADCAST => FloodKind::Broadcast,
-            group if group.is_group() => FloodKind::Multicast,
-            _ => FloodKind::Unknown,
-        }
-    }
-
-    /// Whether a port takes floods of this kind.
-    #[inline]
-    pub fn suits(self, floods: Floods) -> bool {
-        match self {
-            FloodKind::Unknown => floods.unknown,
-            FloodKind::Multicast => floods.multicast,
-            FloodKind::Broadcast => floods.broadcast,
-        }
-    }
-}
-
-impl Flood {
-    /// How the frame leaves by a port, if it does.
-    #[inline]
-    pub(crate) fn exit(&self, port: PortId, tables: &Tables) -> Option<Exit> {
-        let view = tables.topology.port(port)?;
-        let wanted = self.kind.suits(view.floods) && (port != self.ingress || view.hairpin);
-        (wanted && tables.may_send(port, self.isolation)).then(|| exit(port, view, &self.class)).flatten()
-    }
-
-    /// The knob that keeps the frame from a port, in words that end before its name.
-    fn knob(&self, port: PortId, tables: &Tables) -> Option<&'static str> {
-        let view = tables.topology.port(port).filter(|view| port != self.ingress || view.hairpin)?;
-        match self.kind {
-            kind if kind.suits(view.floods) => {
-                (view.isolation().isolates(self.isolation)).then_some("isolated, so not to")
-            }
-            FloodKind::Unknown => Some("flood is off at"),
-            FloodKind::Multicast => Some("mcast_flood is off at"),
-            FloodKind::Broadcast => Some("bcast_flood is off at"),
-        }
-    }
-}
-
 /// Ports that a trace names which a flood is kept from.
 const MOST_KEPT: usize = 16;
-
-/// How a frame of a class leaves by a port, if that carries its VLAN.
-#[inline]
-pub(crate) fn exit(port: PortId, view: &PortView, class: &Class) -> Option<Exit> {
-    view.vlan.carries(class.vlan).then(|| Exit { port, tag: view.vlan.leaving(class) })
-}
 
 /// What a stage sees and edits: header fields as a value, never bytes.
 pub struct Flow<'a> {
